@@ -1,0 +1,1 @@
+"""accountants: see README."""

@@ -1,0 +1,54 @@
+"""The exceptions of accountants.
+
+::
+
+    AccountingError
+    ├─ EventError             (ValueError)           a parameter of an event is out of its domain
+    ├─ UnsupportedEventError  (NotImplementedError)  no accountant at hand can soundly hold this event
+    ├─ RelationError          (ValueError)           a relation is missing, or is not the one that was promised
+    ├─ LedgerError            (ValueError)           a ledger, or its JSON, is not well formed
+    └─ CalibrationError       (RuntimeError)         no parameter in reach meets the target
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccountingError",
+    "CalibrationError",
+    "EventError",
+    "LedgerError",
+    "RelationError",
+    "UnsupportedEventError",
+]
+
+
+class AccountingError(Exception):
+    """Base class of every error that accountants raises on purpose."""
+
+
+class EventError(AccountingError, ValueError):
+    """A parameter of an event is out of its domain."""
+
+
+class UnsupportedEventError(AccountingError, NotImplementedError):
+    """No sound curve is known here for this event under this relation.
+
+    Attributes:
+        event: the event that was refused.
+    """
+
+    def __init__(self, message: str, *, event: object = None) -> None:
+        super().__init__(message)
+        self.event = event
+
+
+class RelationError(AccountingError, ValueError):
+    """A relation is missing, unknown, or not the one that was promised."""
+
+
+class LedgerError(AccountingError, ValueError):
+    """A ledger, or its JSON, is not well formed."""
+
+
+class CalibrationError(AccountingError, RuntimeError):
+    """No parameter in reach meets the target."""

@@ -1,0 +1,1 @@
+"""dpkit: see README."""

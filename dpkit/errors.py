@@ -1,0 +1,58 @@
+"""The exceptions of dpkit.
+
+::
+
+    DPKitError
+    ├─ ParameterError   (ValueError)    a parameter is out of its domain
+    ├─ UnboundedError   (TypeError)     a value came without the bound of one record's contribution
+    ├─ BoundError       (ValueError)    bounds of two values do not fit together, or a norm does not fit a mechanism
+    ├─ EntropyError     (RuntimeError)  randomness that may not be used here
+    ├─ LossError        (ValueError)    losses are not one number per example
+    ├─ CoverageError    (RuntimeError)  a trainable parameter that clipping does not see
+    └─ BackendError     (ImportError)   an optional package is missing
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "BoundError",
+    "CoverageError",
+    "DPKitError",
+    "EntropyError",
+    "LossError",
+    "ParameterError",
+    "UnboundedError",
+]
+
+
+class DPKitError(Exception):
+    """Base class of every error that dpkit raises on purpose."""
+
+
+class ParameterError(DPKitError, ValueError):
+    """A parameter is out of its domain."""
+
+
+class UnboundedError(DPKitError, TypeError):
+    """A value came without the bound of one record's contribution to it."""
+
+
+class BoundError(DPKitError, ValueError):
+    """Two bounds do not fit together, or a norm does not fit a mechanism."""
+
+
+class EntropyError(DPKitError, RuntimeError):
+    """Randomness that may not be used here."""
+
+
+class LossError(DPKitError, ValueError):
+    """Losses are not one number per example."""
+
+
+class CoverageError(DPKitError, RuntimeError):
+    """A trainable parameter takes part in the loss where clipping does not see it."""
+
+
+class BackendError(DPKitError, ImportError):
+    """An optional package is missing; the message names the extra to install."""
