@@ -1,0 +1,205 @@
+"""The command line: ``dpkit epsilon | calibrate | plan-sum | demo``.
+
+Plain text by default, ``--json`` for machines. Bad input gives one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, final
+
+import secagg
+from accountants import AccountingError, Event, Gaussian, PoissonSampled, Relation, calibrate, epsilon
+from dpkit.errors import DPKitError
+
+__all__ = ["main"]
+
+_BAD_INPUT = 2
+
+
+@final
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after ``dpkit``; None takes the process's own.
+
+    Returns:
+        The exit code: 0, or 2 on bad input.
+
+    Example:
+        >>> main(["epsilon", "--noise-multiplier", "1e3", "--sampling-prob", "1", "--steps", "1", "--delta", "0.4"])
+        epsilon 0 at delta 0.4 (upper bound; relation add_remove; unit example; RDP accountant)
+        0
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        text = options.command(options)
+    except (AccountingError, DPKitError, secagg.SecAggError, OSError) as error:
+        message = " ".join(str(error).split())
+        print(f"dpkit {options.name}: {message}", file=sys.stderr)
+        return _BAD_INPUT
+    print(text)
+    return 0
+
+
+def _parser() -> _Parser:
+    """Every command and option."""
+    parser = _Parser(prog="dpkit", description="Differential privacy, secure sums, and what they cost.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    _add_epsilon(_command(commands, "epsilon", _epsilon, "what a sampled Gaussian costs"))
+    _add_calibrate(_command(commands, "calibrate", _calibrate, "the least noise that meets a budget"))
+    _add_plan_sum(_command(commands, "plan-sum", _plan_sum, "sum protocols side by side"))
+    _add_demo(_command(commands, "demo", _demo, "ten parties train on MNIST; every sum is encrypted"))
+    return parser
+
+
+def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], str], text: str) -> argparse.ArgumentParser:
+    """One subcommand."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function, name=name)
+    parser.add_argument("--json", action="store_true", help="for machines")
+    return parser
+
+
+def _add_sampled_gaussian(parser: argparse.ArgumentParser) -> None:
+    """What epsilon and calibrate share."""
+    parser.add_argument("--sampling-prob", type=float, required=True, help="Poisson sampling probability of a record")
+    parser.add_argument("--steps", type=int, required=True, help="number of releases")
+    parser.add_argument("--delta", type=float, required=True)
+    parser.add_argument("--relation", choices=[str(relation) for relation in Relation], default="add_remove")
+
+
+def _add_epsilon(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--noise-multiplier", type=float, required=True, help="standard deviation / clip")
+    _add_sampled_gaussian(parser)
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--epsilon", type=float, required=True)
+    _add_sampled_gaussian(parser)
+
+
+def _add_plan_sum(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parties", type=int, required=True)
+    parser.add_argument("--dim", type=int, required=True, help="entries of a vector")
+    parser.add_argument("--value-bits", type=int, required=True)
+    parser.add_argument("--dropout", type=float, default=0.1, help="share of the parties that may be lost")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--parties", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=120)
+    parser.add_argument("--protocol", default="bfv", help="bfv (encrypted) or plain (in the clear)")
+    parser.add_argument("--compare", action="store_true", help="sum the same shares by both protocols, compare bit by bit")
+    parser.add_argument("--epsilon", type=float, default=2.5, help="budget of the whole run")
+    parser.add_argument("--delta", type=float, default=1e-5)
+    parser.add_argument("--sampling-prob", type=float, default=0.05)
+    parser.add_argument("--clip", type=float, default=1.0, help="l2 bound of one example's gradient")
+    parser.add_argument("--learning-rate", type=float, default=2.0)
+    parser.add_argument("--momentum", type=float, default=0.5)
+    parser.add_argument("--seed", type=int, default=None, help="repeatable noise, marked as such in the statement")
+    parser.add_argument("--report", type=Path, default=Path("reports/demo"), help="folder for JSON and plot")
+
+
+def _event(options: argparse.Namespace, noise_multiplier: float) -> Event:
+    """The releases that the options describe."""
+    if options.steps < 1:
+        raise secagg.ParameterError(f"steps must be >= 1, got {options.steps}.")
+    return PoissonSampled(Gaussian(noise_multiplier), options.sampling_prob) * options.steps
+
+
+def _said(options: argparse.Namespace, values: dict[str, Any], text: str) -> str:
+    """JSON, or text."""
+    return json.dumps(values) if options.json else text
+
+
+def _terms(options: argparse.Namespace) -> str:
+    """What every printed epsilon states."""
+    return f"at delta {options.delta:g} (upper bound; relation {options.relation}; unit example; RDP accountant)"
+
+
+def _epsilon(options: argparse.Namespace) -> str:
+    """The ``epsilon`` command."""
+    relation = Relation(options.relation)
+    value = epsilon(_event(options, options.noise_multiplier), delta=options.delta, relation=relation)
+    facts = {"epsilon": value, "delta": options.delta, "relation": options.relation, "accountant": "RDP", "kind": "upper bound"}
+    return _said(options, facts, f"epsilon {_up(value)} {_terms(options)}")
+
+
+def _calibrate(options: argparse.Namespace) -> str:
+    """The ``calibrate`` command."""
+    relation = Relation(options.relation)
+    value = calibrate(
+        lambda noise_multiplier: _event(options, noise_multiplier),
+        epsilon=options.epsilon,
+        delta=options.delta,
+        relation=relation,
+    )
+    facts = {"noise_multiplier": value, "epsilon": options.epsilon, "delta": options.delta, "relation": options.relation}
+    return _said(options, facts, f"noise multiplier {_up(value)} keeps epsilon <= {options.epsilon:g} {_terms(options)}")
+
+
+def _up(value: float, digits: int = 6) -> str:
+    """`digits` significant digits, rounded up: a printed bound is a bound."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
+    return f"{math.ceil(value / unit) * unit:.{digits}g}"
+
+
+def _plan_sum(options: argparse.Namespace) -> str:
+    """The ``plan-sum`` command."""
+    plans = {
+        "PlainSum": lambda: secagg.PlainSum.plan(options.parties, options.dim, options.value_bits),
+        "BFVSum": lambda: secagg.BFVSum.plan(options.parties, options.dim, options.value_bits, dropout=options.dropout),
+    }
+    facts: dict[str, Any] = {}
+    for name, build in plans.items():
+        try:
+            plan = build()
+            facts[name] = {"bytes_up": plan.bytes_up, "bytes_down": plan.bytes_down, "promise": plan.promise}
+        except secagg.SecAggError as error:
+            facts[name] = {"refused": str(error)}
+    if all("refused" in row for row in facts.values()):
+        raise secagg.ParameterError(next(iter(facts.values()))["refused"])
+    lines = [f"{options.parties} parties, {options.dim} values of {options.value_bits} bits, dropout {options.dropout:g}"]
+    for name, row in facts.items():
+        refused = row.get("refused")
+        cost = f"refused: {refused}" if refused else f"up {row['bytes_up']} B, down {row['bytes_down']} B a party"
+        lines += [f"{name}: {cost}"] + ([] if refused else [f"    {row['promise']}"])
+    return _said(options, facts, "\n".join(lines))
+
+
+def _demo(options: argparse.Namespace) -> str:
+    """The ``demo`` command; torch is imported here and nowhere above."""
+    try:
+        from dpkit.demo.progress import Progress
+        from dpkit.demo.report import table, write_report
+        from dpkit.demo.run import Settings, run
+    except ModuleNotFoundError as missing:
+        raise DPKitError(f"the demo needs {missing.name}; install it with: pip install 'dpkit[torch,he,plot]'.") from missing
+    given = {name: value for name, value in vars(options).items() if name in Settings.__dataclass_fields__}
+    settings = Settings(**given)
+    outcome = run(settings, progress=Progress(settings.rounds))
+    files = write_report(outcome, options.report)
+    text = "\n\n".join(
+        [table(outcome), str(outcome.statement), outcome.promise, f"report: {', '.join(files)} in {options.report}"]
+    )
+    return _said(options, outcome.facts(), text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""The rounds: sample, clip, share the noise, sum what nobody can look into, step, account."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+
+import secagg
+from accountants import Ledger, PoissonSampled, Relation, Statement, calibrate
+from dpkit import entropy
+from dpkit.batches import PoissonBatches
+from dpkit.bounded import Bounded
+from dpkit.clip import FlatClip
+from dpkit.demo.data import Digits, load_digits, shards
+from dpkit.demo.model import Party, accuracy, apply_mean, build_model, parameter_count
+from dpkit.demo.progress import Progress
+from dpkit.discrete import DiscreteGaussianMechanism
+from dpkit.errors import ParameterError
+from dpkit.federated import MeanRelease, lattice_step, noise_shares
+
+__all__ = ["PROTOCOLS", "Outcome", "Point", "Settings", "run"]
+
+VALUE_BITS = 16
+EVALUATIONS = 20
+
+PROTOCOLS: dict[str, Callable[[int, int], secagg.SumProtocol]] = {
+    "bfv": lambda parties, dim: secagg.BFVSum.plan(parties, dim, VALUE_BITS, key="shared"),
+    "plain": lambda parties, dim: secagg.PlainSum.plan(parties, dim, VALUE_BITS),
+}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run may be told.
+
+    Args:
+        parties: how many hold data, always present, at least 3.
+        rounds: noisy sums to release.
+        protocol: "bfv" (homomorphic encryption) or "plain" (in the clear).
+        compare: feed the same shares through both protocols and check the totals.
+        epsilon: the budget of the whole run; the noise is calibrated to it.
+        delta: its delta.
+        sampling_prob: chance of each record to take part in a round.
+        clip: l2 bound of one example's gradient.
+        learning_rate: of the plain SGD optimizer.
+        momentum: of the plain SGD optimizer.
+        seed: None draws noise and batches from the system; a number makes the run repeatable, and the statement says so.
+
+    Raises:
+        ParameterError: a setting is out of its domain.
+    """
+
+    parties: int = 10
+    rounds: int = 120
+    protocol: str = "bfv"
+    compare: bool = False
+    epsilon: float = 2.5
+    delta: float = 1e-5
+    sampling_prob: float = 0.05
+    clip: float = 1.0
+    learning_rate: float = 2.0
+    momentum: float = 0.5
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ParameterError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}.")
+        checks = {
+            "parties must be >= 3, so that no party can read another's part off the sum": self.parties >= 3,
+            "rounds must be >= 1": self.rounds >= 1,
+            "epsilon must be > 0 and finite": 0 < self.epsilon < float("inf"),
+            "delta must lie in (0, 1)": 0 < self.delta < 1,
+            "sampling-prob must lie in (0, 1]": 0 < self.sampling_prob <= 1,
+            "clip must be > 0 and finite": 0 < self.clip < float("inf"),
+            "learning-rate must be > 0 and finite": 0 < self.learning_rate < float("inf"),
+            "momentum must lie in [0, 1)": 0 <= self.momentum < 1,
+        }
+        for rule, holds in checks.items():
+            if not holds:
+                name = rule.split(" ", 1)[0]
+                raise ParameterError(f"{rule}, got {getattr(self, name.replace('-', '_'))!r}.")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where the run stood after a round."""
+
+    round: int
+    accuracy: float
+    epsilon: float
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        settings: what it was told.
+        data: the name of the data.
+        noise_multiplier: calibrated to the budget.
+        curve: test accuracy and epsilon over rounds.
+        statement: the ledger's statement at the settings' delta.
+        promise: what the sum protocol promises, against whom.
+        ledger: the ledger as JSON.
+        bytes_up: bytes sent by one party over all rounds.
+        seconds: wall time of the rounds and of set-up.
+        identical_totals: rounds in which both protocols gave the same total, bit for bit; None without comparing.
+    """
+
+    settings: Settings
+    data: str
+    noise_multiplier: float
+    curve: Sequence[Point]
+    statement: Statement
+    promise: str
+    ledger: str
+    bytes_up: int
+    seconds: float
+    identical_totals: int | None
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that is a number or a name, for JSON."""
+        last = self.curve[-1]
+        return {
+            "settings": asdict(self.settings),
+            "data": self.data,
+            "noise_multiplier": self.noise_multiplier,
+            "rounds": last.round,
+            "test_accuracy": last.accuracy,
+            "epsilon": last.epsilon,
+            "bytes_up_per_party": self.bytes_up,
+            "seconds": self.seconds,
+            "identical_totals": self.identical_totals,
+            "curve": [asdict(point) for point in self.curve],
+        }
+
+
+def run(settings: Settings, *, digits: Digits | None = None, progress: Progress | None = None) -> Outcome:
+    """Train, and account for every sum that was opened.
+
+    Args:
+        settings: what to do.
+        digits: data; None loads real MNIST, or the synthetic stand-in.
+        progress: where to show the rounds; None shows nothing.
+
+    Returns:
+        Accuracy and epsilon over rounds, the statement, and the traffic.
+    """
+    start = time.perf_counter()
+    data = load_digits() if digits is None else digits
+    source = entropy.system() if settings.seed is None else entropy.seeded(settings.seed)
+    parties = [Party(data.train_images[rows], data.train_labels[rows]) for rows in shards(data.train_labels, settings.parties)]
+    batches = [PoissonBatches(len(party), settings.sampling_prob, settings.rounds, entropy=source) for party in parties]
+    model = build_model(seed=settings.seed or 0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
+    plans = _plans(settings, parameter_count(model))
+    mechanism = DiscreteGaussianMechanism(_calibrated(settings, plans[settings.protocol]))
+    ledger = Ledger(relation=Relation.add_remove, unit="example")
+    curve: list[Point] = []
+    bytes_up, identical = 0, 0
+    for done in range(1, settings.rounds + 1):
+        sums = [
+            party.clipped_gradients(model, batch.draw(), FlatClip(settings.clip))
+            for party, batch in zip(parties, batches, strict=True)
+        ]
+        release, matched = _noisy_mean(sums, settings, plans, mechanism, ledger, batches[0], len(data.train_labels), source)
+        apply_mean(model, optimizer, release.value)
+        bytes_up += int(release.bytes_up.max())
+        identical += matched
+        if done % max(1, settings.rounds // EVALUATIONS) == 0 or done == settings.rounds:
+            point = Point(done, accuracy(model, data.test_images, data.test_labels), ledger.epsilon(delta=settings.delta))
+            curve.append(point)
+        if progress is not None:
+            text = f"accuracy {curve[-1].accuracy:.2%}  epsilon {curve[-1].epsilon:.3f}" if curve else "warming up"
+            progress.update(done, text)
+    return Outcome(
+        settings=settings,
+        data=data.name,
+        noise_multiplier=mechanism.noise_multiplier,
+        curve=curve,
+        statement=ledger.statement(delta=settings.delta),
+        promise=plans[settings.protocol].promise,
+        ledger=ledger.to_json(),
+        bytes_up=bytes_up,
+        seconds=time.perf_counter() - start,
+        identical_totals=identical if settings.compare else None,
+    )
+
+
+def _plans(settings: Settings, dim: int) -> dict[str, secagg.SumProtocol]:
+    """The plans that this run needs, by protocol name."""
+    wanted = PROTOCOLS if settings.compare else [settings.protocol]
+    return {name: PROTOCOLS[name](settings.parties, dim) for name in wanted}
+
+
+def _calibrated(settings: Settings, plan: secagg.SumProtocol) -> float:
+    """The least noise multiplier whose whole run stays within the budget."""
+    query = Bounded(np.zeros(plan.dim), settings.clip)
+
+    def build(noise_multiplier: float) -> Any:
+        mechanism = DiscreteGaussianMechanism(noise_multiplier)
+        step = lattice_step(mechanism, bound=settings.clip, plan=plan)
+        share = mechanism.share(parties=plan.num_parties, min_honest=plan.min_honest).with_step(step)
+        return PoissonSampled(share.event(query), settings.sampling_prob) * settings.rounds
+
+    return calibrate(build, epsilon=settings.epsilon, delta=settings.delta, relation=Relation.add_remove)
+
+
+def _noisy_mean(
+    sums: Sequence[Bounded],
+    settings: Settings,
+    plans: dict[str, secagg.SumProtocol],
+    mechanism: DiscreteGaussianMechanism,
+    ledger: Ledger,
+    sampling: PoissonBatches,
+    num_records: int,
+    source: entropy.Entropy,
+) -> tuple[MeanRelease, bool]:
+    """One release; with `compare`, through both protocols, of the same shares."""
+    plan = plans[settings.protocol]
+    shares = noise_shares(sums, clip=None, mechanism=mechanism, plan=plan, sampling=sampling, entropy=source)
+    results = {name: secagg.simulate(each, shares.vectors) for name, each in plans.items()}
+    totals = [result.total for result in results.values()]
+    if any(not np.array_equal(totals[0], other) for other in totals[1:]):
+        raise secagg.SecAggError("the protocols gave different totals of the same shares; nothing was released.")
+    denominator = settings.sampling_prob * num_records
+    return shares.release(results[settings.protocol], denominator=denominator, ledger=ledger), True
