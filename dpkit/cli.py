@@ -15,7 +15,7 @@ from typing import Any, NoReturn, final
 
 import secagg
 from accountants import AccountingError, Event, Gaussian, PoissonSampled, Relation, calibrate, epsilon
-from dpkit.errors import DPKitError
+from dpkit.errors import DPKitError, ParameterError
 
 __all__ = ["main"]
 
@@ -117,7 +117,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 def _event(options: argparse.Namespace, noise_multiplier: float) -> Event:
     """The releases that the options describe."""
     if options.steps < 1:
-        raise secagg.ParameterError(f"steps must be >= 1, got {options.steps}.")
+        raise ParameterError(f"steps must be >= 1, got {options.steps}.")
     return PoissonSampled(Gaussian(noise_multiplier), options.sampling_prob) * options.steps
 
 
@@ -174,7 +174,7 @@ def _plan_sum(options: argparse.Namespace) -> str:
         except secagg.SecAggError as error:
             facts[name] = {"refused": str(error)}
     if all("refused" in row for row in facts.values()):
-        raise secagg.ParameterError(next(iter(facts.values()))["refused"])
+        raise ParameterError(next(iter(facts.values()))["refused"])
     lines = [f"{options.parties} parties, {options.dim} values of {options.value_bits} bits, dropout {options.dropout:g}"]
     for name, row in facts.items():
         refused = row.get("refused")

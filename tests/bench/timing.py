@@ -1,0 +1,27 @@
+"""Timing of two functions in turn, so that both meet the same machine."""
+
+import time
+
+
+def interleaved(ours, peer, repeats=7):
+    """The least seconds of each over `repeats` turns, after one turn to warm up."""
+    best = [float("inf"), float("inf")]
+    for turn in range(repeats + 1):
+        for side, function in enumerate((ours, peer)):
+            start = time.perf_counter()
+            function()
+            if turn:
+                best[side] = min(best[side], time.perf_counter() - start)
+    return best
+
+
+def row(what, against, seconds, peer_seconds, reach):
+    """A row whose ratio says how many times faster we are."""
+    return {
+        "what": what,
+        "against": against,
+        "ours": f"{1e3 * seconds:.3g} ms",
+        "peer": f"{1e3 * peer_seconds:.3g} ms",
+        "ratio": f"{peer_seconds / seconds:.2f} × faster",
+        "reach": reach,
+    }

@@ -1,0 +1,177 @@
+"""private_mean: what is recorded, what is opened, and what is refused with everything left as it was."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import secagg
+from accountants import DistributedDiscreteGaussian, Ledger, PoissonSampled
+from dpkit import Bounded, BoundError, DiscreteGaussianMechanism, FlatClip, ParameterError, private_mean
+from dpkit.batches import PoissonBatches
+from dpkit.entropy import seeded
+from dpkit.federated import lattice_step, noise_shares
+
+PLANS = {
+    "plain": lambda parties, dim, bits=16: secagg.PlainSum.plan(parties, dim, bits),
+    "bfv": lambda parties, dim, bits=16: secagg.BFVSum.plan(parties, dim, bits),
+}
+
+
+def _ledger():
+    return Ledger(relation="add_remove", unit="party")
+
+
+def _mean(updates, *, plan, clip, noise=2.0, ledger=None, denominator=None, **more):
+    return private_mean(
+        updates,
+        clip=clip,
+        mechanism=DiscreteGaussianMechanism(noise),
+        plan=plan,
+        denominator=len(updates) if denominator is None else denominator,
+        ledger=_ledger() if ledger is None else ledger,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_private_mean_records_min_honest_shares(name):
+    plan = PLANS[name](5, 3)
+    ledger = _ledger()
+    release = _mean([np.ones(3)] * 5, plan=plan, clip=FlatClip(1.0), ledger=ledger, entropy=seeded(1))
+    step = lattice_step(DiscreteGaussianMechanism(2.0), bound=1.0, plan=plan)
+    event = release.event
+    assert isinstance(event, DistributedDiscreteGaussian)
+    assert event.parties == plan.min_honest == 4
+    assert event.dim == 3
+    # the shares of min_honest parties together are the noise that was asked for, in units of the bound
+    assert math.sqrt(event.parties) * event.local_stddev / event.l2_bound == pytest.approx(2.0, rel=1e-14)
+    assert event.l2_bound * step == pytest.approx(1.0, rel=1e-15)
+    assert [entry.event for entry in ledger.entries] == [event]
+    assert ledger.seeded_releases == 1
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32), parties=st.integers(3, 6), dim=st.integers(1, 40))
+def test_private_mean_is_bit_identical_over_protocols(seed, parties, dim):
+    updates = list(np.random.default_rng(seed).normal(size=(parties, dim)))
+    means = [
+        _mean(updates, plan=build(parties, dim), clip=FlatClip(1.0), entropy=seeded(seed)).value for build in PLANS.values()
+    ]
+    assert np.array_equal(*means)
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32), rotate=st.booleans())
+def test_mean_is_the_mean_of_clipped_updates(seed, rotate):
+    updates = list(np.random.default_rng(seed).normal(size=(6, 8)))
+    clip = FlatClip(1.0)
+    noise = 2.0**-8
+    release = _mean(
+        updates, plan=PLANS["plain"](6, 8), clip=clip, noise=noise, rotate=rotate, entropy=seeded(seed)
+    )
+    truth = np.mean([clip.clip(update) for update in updates], axis=0)
+    # all six shares count here: stddev noise * sqrt(6/5) on the sum, / 6 on the mean; 12 of them have chance < 1e-31
+    assert np.abs(release.value - truth).max() < 12 * noise * math.sqrt(6 / 5) / 6
+
+
+def test_structure_comes_back():
+    updates = [{"weight": np.ones((2, 3), dtype=np.float32), "bias": np.zeros(2)}] * 4
+    release = _mean(updates, plan=PLANS["plain"](4, 8), clip=FlatClip(1.0), entropy=seeded(0))
+    assert {name: array.shape for name, array in release.value.items()} == {"weight": (2, 3), "bias": (2,)}
+    assert all(array.dtype == np.float64 for array in release.value.values())
+
+
+def test_sampled_sums_of_records():
+    batches = PoissonBatches(100, 0.25, 3, entropy=seeded(2))
+    updates = [Bounded(np.full(4, 30.0), 1.0)] * 5
+    ledger = Ledger(relation="add_remove")
+    release = _mean(
+        updates, plan=PLANS["bfv"](5, 4), clip=None, sampling=batches, ledger=ledger, denominator=125, entropy=seeded(3)
+    )
+    assert isinstance(release.event, PoissonSampled)
+    assert release.event.sampling_prob == 0.25
+    assert not release.secure
+    assert np.abs(release.value - 150 / 125).max() < 12 * 2 * math.sqrt(5 / 4) / 125
+
+
+def test_dropped_parties_take_their_noise_along_and_the_event_stays():
+    plan = secagg.BFVSum.plan(6, 4, 16, dropout=0.34)
+    updates = [np.eye(6, 4)[party] for party in range(6)]
+    clip = FlatClip(1.0)
+    everyone = _mean(updates, plan=plan, clip=clip, entropy=seeded(1))
+    fewer = _mean(updates, plan=plan, clip=clip, dropouts={"masked_input": [1, 4]}, entropy=seeded(1))
+    assert everyone.event == fewer.event
+    assert fewer.event.parties == plan.min_honest == 3
+    assert fewer.survivors == [0, 2, 3, 5]
+
+
+def test_too_many_dropouts_release_and_record_nothing():
+    ledger = _ledger()
+    with pytest.raises(secagg.TooFewSurvivorsError):
+        _mean([np.ones(2)] * 5, plan=PLANS["bfv"](5, 2), clip=FlatClip(1.0), ledger=ledger, dropouts={"masked_input": [0]})
+    assert len(ledger) == 0
+
+
+def test_a_ledger_that_refuses_stops_the_release():
+    class Refuses:
+        def record(self, what, times=1, note=""):
+            raise RuntimeError("over budget")
+
+    with pytest.raises(RuntimeError, match="over budget"):
+        _mean([np.ones(2)] * 5, plan=PLANS["plain"](5, 2), clip=FlatClip(1.0), ledger=Refuses())
+
+
+def test_huge_values_are_clamped_not_wrapped():
+    updates = [Bounded(np.array([1e12, -1e12, 5.0]), 1.0)] * 5
+    release = _mean(updates, plan=PLANS["plain"](5, 3), clip=None, denominator=1, entropy=seeded(5))
+    step = lattice_step(DiscreteGaussianMechanism(2.0), bound=1.0, plan=PLANS["plain"](5, 3))
+    reach = 5 * 2**15 * step
+    assert 0.9 * reach < release.value[0] <= reach
+    assert -reach <= release.value[1] < -0.9 * reach
+    assert abs(release.value[2] - 25) < 12 * 2 * math.sqrt(5 / 4)
+
+
+def test_empty_sums_still_get_noise():
+    release = _mean([Bounded(np.zeros(64), 1.0)] * 5, plan=PLANS["plain"](5, 64), clip=None, entropy=seeded(6))
+    assert np.count_nonzero(release.value) > 32
+
+
+BAD = {
+    "too few updates": (dict(updates=[np.ones(2)] * 4), "one entry per party of the plan, 5, got 4"),
+    "wrong dim": (dict(updates=[np.ones(3)] * 5), "plan.dim must be the number of entries of an update, 3, got 2"),
+    "mixed structure": (dict(updates=[np.ones(2)] * 4 + [np.ones((2, 1))]), "the same structure and shapes"),
+    "zero denominator": (dict(denominator=0), "denominator must be finite and > 0, got 0"),
+    "NaN denominator": (dict(denominator=math.nan), "denominator must be finite"),
+    "no ledger": (dict(ledger=object()), "ledger must have a record method"),
+    "bare arrays": (dict(clip=None), "every update must be a Bounded sum"),
+    "bounded and clip": (dict(updates=[Bounded(np.ones(2), 1.0)] * 5), "clipped twice"),
+    "different bounds": (dict(updates=[Bounded(np.ones(2), 1.0 + p) for p in range(5)], clip=None), "share one bound"),
+    "linf": (dict(updates=[Bounded(np.ones(2), 1.0, "linf")] * 5, clip=None), "l2 or l1"),
+    "linf clip": (dict(clip=FlatClip(1.0, norm="linf")), "l2 or l1"),
+    "NaN sum": (dict(updates=[Bounded(np.full(2, np.nan), 1.0)] * 5, clip=None), "NaN or infinity"),
+    "sampled parties": (dict(sampling=PoissonBatches(5, 0.5, 1, entropy=seeded(0))), "sampling cannot be combined with clip"),
+    "few bits": (dict(plan=PLANS["plain"](5, 2, 8)), "value_bits = 8 is too small"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_error_and_records_nothing(name):
+    changes, message = BAD[name]
+    ledger = _ledger()
+    given_ = {"updates": [np.ones(2)] * 5, "plan": PLANS["plain"](5, 2), "clip": FlatClip(1.0), "ledger": ledger, **changes}
+    with pytest.raises((ParameterError, BoundError), match=message):
+        _mean(given_.pop("updates"), **given_)
+    assert len(ledger) == 0
+
+
+def test_noise_is_never_reused_between_calls():
+    plan = PLANS["plain"](3, 50)
+    updates = [np.zeros(50)] * 3
+    draw = lambda: noise_shares(updates, clip=FlatClip(1.0), mechanism=DiscreteGaussianMechanism(2.0), plan=plan)  # noqa: E731
+    first, second = draw().vectors, draw().vectors
+    assert not np.array_equal(first, second)
+    assert len({row.tobytes() for row in first}) == 3
+    assert draw().secure
