@@ -1,0 +1,205 @@
+"""What every mechanism does: ask for a bound, compute the event, record it, and only then let the noisy value out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Real
+from typing import Any, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accountants.events import Event
+from dpkit.bounded import Bounded, flatten, rebuild
+from dpkit.entropy import Source, is_secure, resolve
+from dpkit.errors import BoundError, ParameterError, UnboundedError
+
+__all__ = [
+    "Recorder",
+    "Release",
+    "Sampling",
+    "check_multiplier",
+    "check_query",
+    "product_up",
+    "publish",
+    "query_vector",
+]
+
+
+class Recorder(Protocol):
+    """Anything that a release can be recorded in: a Ledger or a Budget of accountants."""
+
+    def record(self, what: Any, /) -> Any:
+        """Record a release, or raise and record nothing."""
+
+
+class Sampling(Protocol):
+    """How the records of a query were sampled; :mod:`dpkit.batches` has plans that know."""
+
+    @property
+    def secure(self) -> bool:
+        """Whether the batches came from cryptographic randomness."""
+
+    def sampled(self, event: Event, /) -> Event:
+        """The event of a mechanism on a sampled batch."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Release:
+    """A noisy value, the event that it cost, and whether its randomness was secure.
+
+    Attributes:
+        value: float64 array or dict of arrays, in the structure of the query; None in what a ledger is shown.
+        event: the event, computed from the numbers that drew the noise.
+        secure: False when noise or batches followed from a seed.
+
+    Example:
+        >>> from accountants.events import Gaussian
+        >>> Release(np.zeros(2), Gaussian(1.0), True).secure
+        True
+    """
+
+    value: Any
+    event: Event
+    secure: bool
+
+
+def publish(
+    query: Bounded,
+    event: Event,
+    draw: Callable[[NDArray[np.float64], Source], NDArray[np.float64]],
+    *,
+    sampling: Sampling | None,
+    ledger: Recorder | None,
+    entropy: Source | None,
+) -> Release:
+    """Record a release and then make it: everything that can be refused is refused before the record.
+
+    The ledger is shown the event and whether the randomness is secure, never the value. A source of randomness that
+    fails after the record leaves the entry standing, which is the safe side.
+
+    Args:
+        query: what is released; its bound was checked by :func:`check_query`.
+        event: the mechanism's event without sampling.
+        draw: the noisy vector of an exact vector, both float64 of shape (d,).
+        sampling: how the records were sampled, or None.
+        ledger: where to record, or None.
+        entropy: source of randomness; None means ``dpkit.entropy.system()``.
+
+    Returns:
+        The release.
+
+    Raises:
+        ParameterError: the query is not finite.
+
+    Example:
+        >>> from accountants.events import Gaussian
+        >>> query = Bounded(np.zeros(2), 1.0)
+        >>> publish(query, Gaussian(1.0), lambda x, _: x, sampling=None, ledger=None, entropy=None).event
+        Gaussian(noise_multiplier=1.0)
+    """
+    vector = query_vector(query)
+    source = resolve(entropy)
+    secure = is_secure(source)
+    if sampling is not None:
+        event = sampling.sampled(event)
+        secure = secure and is_secure(sampling)
+    if ledger is not None:
+        ledger.record(Release(None, event, secure))
+    return Release(rebuild(draw(vector, source), query.value), event, secure)
+
+
+def query_vector(query: Bounded) -> NDArray[np.float64]:
+    """Return the query's numbers as one vector, or refuse what no noise can hide.
+
+    Args:
+        query: a bounded value.
+
+    Returns:
+        float64, shape (d,).
+
+    Raises:
+        ParameterError: a number is not finite. Clips turn such records into zero, so it never comes from clipped data.
+
+    Example:
+        >>> query_vector(Bounded(np.ones((2, 2)), 1.0)).shape
+        (4,)
+    """
+    vector = flatten(query.value)
+    if not np.isfinite(vector).all():
+        raise ParameterError(
+            "query must be finite, got NaN or an infinity; sum clipped records: FlatClip(...).sum(...)."
+        )
+    return vector
+
+
+def check_query(query: Any, norms: tuple[str, ...]) -> Bounded:
+    """Return the query if it is bounded in a norm that the mechanism can use.
+
+    Args:
+        query: what was given to a mechanism.
+        norms: the norms that the mechanism accepts.
+
+    Returns:
+        The query itself.
+
+    Raises:
+        UnboundedError: it is not a Bounded.
+        BoundError: its norm does not fit, or its bound is 0.
+
+    Example:
+        >>> check_query(Bounded(np.zeros(2), 1.0), ("l2",)).bound
+        1.0
+    """
+    if not isinstance(query, Bounded):
+        raise UnboundedError(
+            f"query must be Bounded, got {type(query).__name__}; clip the records: FlatClip(bound).sum(records), "
+            "or state the bound: Bounded(value, bound)."
+        )
+    if query.norm not in norms:
+        raise BoundError(f"norm must be {' or '.join(norms)} for this mechanism, got {query.norm}; clip in that norm.")
+    if query.bound == 0:
+        raise BoundError("bound must be > 0, got 0.0; a value that no record can change needs no mechanism.")
+    return query
+
+
+def check_multiplier(noise_multiplier: Any) -> float:
+    """Return a noise multiplier as a float.
+
+    Args:
+        noise_multiplier: noise relative to the bound.
+
+    Returns:
+        A finite float > 0.
+
+    Raises:
+        ParameterError: it is not such a number.
+
+    Example:
+        >>> check_multiplier(1)
+        1.0
+    """
+    if isinstance(noise_multiplier, (bool, np.bool_)) or not isinstance(noise_multiplier, Real):
+        raise ParameterError(f"noise_multiplier must be a number, got {type(noise_multiplier).__name__}; give a float.")
+    value = float(noise_multiplier)
+    if not (math.isfinite(value) and value > 0):
+        raise ParameterError(
+            f"noise_multiplier must be finite and > 0, got {value!r}; record NonPrivate() for an unprotected release."
+        )
+    return value
+
+
+def product_up(*factors: float | Fraction) -> float:
+    """The product of positive numbers as a float, rounded up, or an error if it is out of range."""
+    exact = math.prod((Fraction(factor) for factor in factors), start=Fraction(1))
+    try:
+        rounded = float(exact)
+    except OverflowError:
+        rounded = math.inf
+    if math.isinf(rounded):
+        raise ParameterError("noise_multiplier * bound must be a finite float64; change the unit of the value.")
+    return rounded if Fraction(rounded) >= exact else math.nextafter(rounded, math.inf)
