@@ -1,1 +1,57 @@
-"""secagg: see README."""
+"""secagg: nobody sees a part. Protocols that open the sum of many parties' integer vectors, and nothing else.
+
+::
+
+    reals, trees ─► codec, tree ─► plan.client(...) ═ bytes ═► plan.server(...) ═ bytes ═► result()
+
+Sessions take bytes and return bytes; they hold no socket, thread, clock or global. This package imports nothing of
+dpkit or accountants, and TenSEAL only when a homomorphic plan makes keys.
+"""
+
+from secagg.api import ClientSession, Entropy, Keys, Outgoing, ServerSession, State, SumProtocol, SumResult
+from secagg.codec import FixedPoint, field_bits, offset_decode, offset_encode, pack, unpack
+from secagg.errors import (
+    BackendError,
+    CapacityError,
+    DecodeError,
+    LocalProtocolError,
+    ParameterError,
+    PeerProtocolError,
+    SecAggError,
+    TooFewSurvivorsError,
+)
+from secagg.he import BFVSum
+from secagg.plain import PlainSum
+from secagg.simulation import simulate
+from secagg.tree import TreeSpec, flatten, unflatten
+
+__all__ = [
+    "BFVSum",
+    "BackendError",
+    "CapacityError",
+    "ClientSession",
+    "DecodeError",
+    "Entropy",
+    "FixedPoint",
+    "Keys",
+    "LocalProtocolError",
+    "Outgoing",
+    "ParameterError",
+    "PeerProtocolError",
+    "PlainSum",
+    "SecAggError",
+    "ServerSession",
+    "State",
+    "SumProtocol",
+    "SumResult",
+    "TooFewSurvivorsError",
+    "TreeSpec",
+    "field_bits",
+    "flatten",
+    "offset_decode",
+    "offset_encode",
+    "pack",
+    "simulate",
+    "unflatten",
+    "unpack",
+]

@@ -1,0 +1,62 @@
+"""Checks of arguments, made once where they enter: plans, codecs, sessions. They never print data."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.errors import ParameterError
+
+__all__ = ["check_finite", "check_integer", "check_vector", "dropped_parties"]
+
+
+def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
+    """`value` as an int in ``[at_least, at_most]``; bools, floats and the rest are refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise ParameterError(f"{name} must be an integer, got {type(value).__name__}.")
+    number = int(value)
+    if number < at_least or (at_most is not None and number > at_most):
+        wanted = f">= {at_least}" if at_most is None else f"in [{at_least}, {at_most}]"
+        raise ParameterError(f"{name} must be {wanted}, got {number}.")
+    return number
+
+
+def check_finite(name: str, value: object) -> float:
+    """`value` as a finite float; bools and what is no real number are refused."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise ParameterError(f"{name} must be a real number, got {type(value).__name__}.")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ParameterError(f"{name} must be finite, got {number}.")
+    return number
+
+
+def dropped_parties(dropout: object, num_parties: int) -> int:
+    """The fraction `dropout` of the parties, floored; read as the decimal that was typed (0.29 of 100 is 29)."""
+    fraction = check_finite("dropout", dropout)
+    if not 0.0 <= fraction < 1.0:
+        raise ParameterError(f"dropout must be in [0, 1), a fraction of num_parties, got {fraction}.")
+    return math.floor(Fraction(repr(fraction)) * num_parties)
+
+
+def check_vector(name: str, vector: Any, *, shape: tuple[int, ...], value_bits: int) -> NDArray[np.uint64]:
+    """A fresh uint64 copy of integers in ``[0, 2**value_bits)``; which entry is out of range is not told."""
+    array = np.asarray(vector)
+    if array.shape != shape:
+        raise ParameterError(f"{name} must have shape {shape}, got {array.shape}.")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ParameterError(
+            f"{name} must have an integer dtype, got {array.dtype}; encode reals first, with FixedPoint or by integer "
+            "noise shares."
+        )
+    if array.size and (int(array.min()) < 0 or int(array.max()) >> value_bits):
+        raise ParameterError(
+            f"{name} must hold integers in [0, 2**{value_bits}), got values outside; use offset_encode for signed "
+            "integers."
+        )
+    return array.astype(np.uint64)

@@ -1,0 +1,6 @@
+"""Homomorphic sums over TenSEAL; tenseal is imported when the first key or session is made, not before."""
+
+from secagg.he.bfv import BFVSum
+from secagg.he.keys import ClientKeys, ServerKeys
+
+__all__ = ["BFVSum", "ClientKeys", "ServerKeys"]
