@@ -126,9 +126,12 @@ class CentredGaussian:
 
 
 @lru_cache(maxsize=16)
-def centred_gaussian(stddev: float, word_bits: int = 64, accept_bits: int = 32) -> CentredGaussian:
-    """The sampler for one stddev in (0, 2**40]; small word sizes are for the test that enumerates every tape."""
-    block_bits = max(0, math.frexp(stddev)[1] - 11)
+def centred_gaussian(
+    stddev: float, word_bits: int = 64, accept_bits: int = 32, block_bits: int | None = None
+) -> CentredGaussian:
+    """The sampler for one stddev in (0, 2**40]; small words and other blocks are for the test that runs every tape."""
+    if block_bits is None:
+        block_bits = max(0, math.frexp(stddev)[1] - 11)
     block, variance = 1 << block_bits, Fraction(stddev) ** 2
     table = build_table(Ladder((block * block - block) / (2 * variance), block * block / variance), word_bits)
     last = (table.size - 1) << block_bits

@@ -83,8 +83,8 @@ class FlatClip:
         """Clip each record and add them, exactly.
 
         Args:
-            records: array of shape (n, ...) whose first axis counts records (n = 0 is fine), or an iterable of arrays or
-                of dicts of arrays, all of one structure.
+            records: array of shape (n, ...) whose first axis counts records (n = 0 is fine), or an iterable of arrays
+                or of dicts of arrays, all of one structure.
 
         Returns:
             Bounded float64 sum with this clip's bound and norm. Sums beyond 2**53 grains saturate.
@@ -141,7 +141,7 @@ def shrink(norms: ArrayLike, bound: float) -> NDArray[np.float64]:
 
     A factor below 1 is smaller than bound / norm by 2**-50 of itself, which covers the roundings of the division and
     of one multiplication in float64 (``test_shrink_in_exact_arithmetic``). `norms` should be upper bounds of the true
-    norms. A norm that is not finite gives 0.
+    norms. A norm that is not finite gives 0, and so does a factor that would be subnormal.
 
     Args:
         norms: norms of records, >= 0, any shape.
@@ -161,7 +161,9 @@ def shrink(norms: ArrayLike, bound: float) -> NDArray[np.float64]:
     norms = np.asarray(norms, dtype=np.float64)
     within = norms <= bound
     usable = np.isfinite(norms) & ~within
-    return np.where(within, 1.0, np.where(usable, bound * (1.0 - _SLACK) / np.where(usable, norms, 1.0), 0.0))
+    factors = bound * (1.0 - _SLACK) / np.where(usable, norms, 1.0)
+    normal = factors >= np.finfo(np.float64).tiny  # a subnormal factor may be rounded up by more than the slack
+    return np.where(within, 1.0, np.where(usable & normal, factors, 0.0))
 
 
 def _clip_rows(rows: NDArray[np.float64], bound: float, norm: str) -> NDArray[np.float64]:

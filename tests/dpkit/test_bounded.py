@@ -1,0 +1,126 @@
+"""Bounded: the bound follows the value through every operation, in exact arithmetic."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dpkit.bounded import Bounded, flatten, rebuild
+from dpkit.errors import BoundError, ParameterError, UnboundedError
+
+BOUNDS = st.floats(2.0**-200, 2.0**200)
+FACTORS = st.floats(-(2.0**200), 2.0**200).filter(lambda c: c == 0 or abs(c) > 2.0**-200)
+
+
+@given(BOUNDS, BOUNDS, FACTORS)
+def test_bound_follows_the_value_in_exact_arithmetic(bound, other, factor):
+    value = Bounded(np.zeros(2), bound)
+    assert Fraction((value * factor).bound) >= Fraction(bound) * abs(Fraction(factor))
+    assert Fraction((value + Bounded(np.zeros(2), other)).bound) >= Fraction(bound) + Fraction(other)
+    if factor:
+        assert Fraction((value / factor).bound) >= Fraction(bound) / abs(Fraction(factor))
+    # and not by more than one unit in the last place
+    assert (value * factor).bound <= np.nextafter(bound * abs(factor), np.inf)
+
+
+def test_exact_results_are_not_rounded_up():
+    value = Bounded(np.ones(2), 3.0)
+    assert (value * 2).bound == 6.0
+    assert (value / 4).bound == 0.75
+    assert (value + value).bound == 6.0
+    assert (value * -2).bound == 6.0
+
+
+@pytest.mark.parametrize("factor", [2, 2.0, np.float64(2), np.float32(2), np.int64(2)])
+def test_public_scalars_of_every_kind_scale_from_both_sides(factor):
+    value = Bounded({"w": np.ones((2, 2)), "b": np.zeros(1)}, 1.5)
+    for scaled in (value * factor, factor * value):
+        assert isinstance(scaled, Bounded)
+        assert scaled.bound == 3.0
+        assert scaled.value["w"].tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    assert (value / factor).value["w"][0, 0] == 0.5
+
+
+@pytest.mark.parametrize("factor", [np.ones(2), [1.0], "2", True, None, np.bool_(True), 1j])
+def test_what_is_not_a_public_scalar_is_refused(factor):
+    with pytest.raises(ParameterError, match="public number"):
+        Bounded(np.ones(2), 1.0) * factor
+    with pytest.raises(ParameterError, match="public number"):
+        Bounded(np.ones(2), 1.0) / factor
+
+
+def test_zero_nan_and_infinity_are_refused():
+    value = Bounded(np.ones(2), 1.0)
+    with pytest.raises(ParameterError, match="must not be 0"):
+        value / 0
+    for factor in (float("nan"), float("inf")):
+        with pytest.raises(ParameterError, match="finite"):
+            value * factor
+    with pytest.raises(ParameterError, match="bound must be finite"):
+        Bounded(np.ones(1), 1e308) * 1e10
+
+
+def test_sums_need_equal_norms_and_structures():
+    value = Bounded(np.ones(2), 1.0)
+    with pytest.raises(BoundError, match="norms must be equal"):
+        value + Bounded(np.ones(2), 1.0, "l1")
+    with pytest.raises(BoundError, match="shapes must be equal"):
+        value + Bounded(np.ones(1), 1.0)
+    with pytest.raises(BoundError, match="shapes must be equal"):
+        value + Bounded({"w": np.ones(2)}, 1.0)
+    with pytest.raises(UnboundedError):
+        value + np.ones(2)
+
+
+def test_disjoint_parts_keep_the_largest_bound():
+    parts = [Bounded(np.full(2, float(i)), bound) for i, bound in enumerate([2.0, 5.0, 1.0])]
+    total = Bounded.disjoint(iter(parts))
+    assert total.bound == 5.0
+    assert total.value.tolist() == [3.0, 3.0]
+    with pytest.raises(BoundError, match="at least one"):
+        Bounded.disjoint([])
+    with pytest.raises(BoundError, match="norms"):
+        Bounded.disjoint([parts[0], Bounded(np.ones(2), 1.0, "linf")])
+    with pytest.raises(UnboundedError):
+        Bounded.disjoint([parts[0], np.ones(2)])
+
+
+@pytest.mark.parametrize("bound", [-1.0, float("nan"), float("inf"), "1", True, None])
+def test_bad_bounds(bound):
+    with pytest.raises(ParameterError, match="bound must be"):
+        Bounded(np.ones(1), bound)
+
+
+@pytest.mark.parametrize("norm", ["L2", "", None, 2])
+def test_bad_norms(norm):
+    with pytest.raises(ParameterError, match="norm must be"):
+        Bounded(np.ones(1), 1.0, norm)
+
+
+def test_values_pass_untouched_and_lists_become_arrays():
+    array = np.ones(2, dtype=np.float32)
+    assert Bounded(array, 1.0).value is array
+    assert Bounded([1, 2], 1.0).value.dtype == np.float64
+    with pytest.raises(ParameterError, match="carries one bound"):
+        Bounded(Bounded(array, 1.0), 1.0)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.lists(st.integers(0, 3), max_size=3).map(tuple), max_size=4))
+def test_flatten_and_rebuild_are_inverse(shapes):
+    count = iter(range(10**6))
+    tree = {
+        name: np.reshape([next(count) for _ in range(int(np.prod(shape)))], shape) for name, shape in shapes.items()
+    }
+    back = rebuild(flatten(tree), tree)
+    assert list(back) == list(tree)
+    for name, array in tree.items():
+        assert back[name].shape == array.shape
+        assert (back[name] == array).all()
+
+
+def test_flatten_refuses_what_is_not_real():
+    for value in (np.ones(1, dtype=complex), np.array(["a"]), np.array([True])):
+        with pytest.raises(ParameterError, match="real numbers"):
+            flatten(value)

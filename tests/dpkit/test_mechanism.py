@@ -1,0 +1,214 @@
+"""What all mechanisms share: refusals, the record before the value, and honesty about seeds."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accountants.events import Gaussian, PoissonSampled
+from dpkit.batches import PoissonBatches
+from dpkit.bounded import Bounded
+from dpkit.clip import FlatClip
+from dpkit.continuous import GaussianMechanism, LaplaceMechanism
+from dpkit.discrete import DiscreteGaussianMechanism
+from dpkit.entropy import seeded, system
+from dpkit.errors import BoundError, EntropyError, ParameterError, UnboundedError
+from dpkit.mechanism import Release, check_multiplier, product_up, publish
+
+MECHANISMS = {
+    "gaussian": (GaussianMechanism, "l2"),
+    "laplace": (LaplaceMechanism, "l1"),
+    "discrete gaussian": (lambda z: DiscreteGaussianMechanism(z, step=0.25), "l2"),
+}
+EACH = pytest.mark.parametrize(("make", "norm"), MECHANISMS.values(), ids=MECHANISMS)
+
+
+class Book:
+    """A ledger of sorts, which can refuse."""
+
+    def __init__(self, *, full=False):
+        self.full, self.entries = full, []
+
+    def record(self, what, times=1, note=""):
+        if self.full:
+            raise RuntimeError("budget")
+        self.entries.append(what)
+
+
+class Counted:
+    """Entropy that counts what it gives."""
+
+    secure = True
+
+    def __init__(self):
+        self.inner, self.given = system(), 0
+
+    def bytes(self, n):
+        self.given += n
+        return self.inner.bytes(n)
+
+
+@EACH
+def test_bare_arrays_are_refused(make, norm):
+    for bare in (np.ones(3), [1.0], 3.0, {"w": np.ones(1)}):
+        with pytest.raises(UnboundedError, match="must be Bounded"):
+            make(1.0).release(bare)
+        with pytest.raises(UnboundedError, match="must be Bounded"):
+            make(1.0).event(bare)
+
+
+@EACH
+def test_norms_and_bounds_that_do_not_fit_are_refused(make, norm):
+    wrong = ["linf", "l2"] if norm == "l1" else ["linf"]
+    for other in wrong:
+        with pytest.raises(BoundError, match="norm must be"):
+            make(1.0).release(Bounded(np.ones(2), 1.0, other))
+    with pytest.raises(BoundError, match="bound must be > 0"):
+        make(1.0).release(Bounded(np.ones(2), 0.0, norm))
+    make(1.0).release(Bounded(np.ones(2), 1.0, "l1"))
+
+
+@EACH
+@pytest.mark.parametrize("noise", [0.0, -1.0, float("nan"), float("inf"), True, "1", None, 1j, np.ones(1)])
+def test_bad_noise_multipliers(make, norm, noise):
+    with pytest.raises(ParameterError, match="noise_multiplier must be"):
+        make(noise)
+
+
+@EACH
+def test_the_ledger_comes_first_and_its_refusal_stops_everything(make, norm):
+    query, source = Bounded(np.ones(2), 1.0, norm), Counted()
+    with pytest.raises(RuntimeError, match="budget"):
+        make(2.0).release(query, ledger=Book(full=True), entropy=source)
+    assert source.given == 0, "not even randomness was touched"
+
+    class Watch(Book):
+        def record(self, what, times=1, note=""):
+            assert source.given == 0
+            super().record(what)
+
+    book = Watch()
+    release = make(2.0).release(query, ledger=book, entropy=source)
+    assert source.given > 0
+    assert [entry.event for entry in book.entries] == [release.event]
+    assert book.entries[0].value is None, "a ledger never sees values"
+
+
+@EACH
+def test_failed_calls_record_nothing(make, norm):
+    book = Book()
+    for bad in (Bounded(np.array([1.0, float("nan")]), 1.0, norm), Bounded(np.array([np.inf]), 1.0, norm)):
+        with pytest.raises(ParameterError, match="query must be finite") as caught:
+            make(1.0).release(bad, ledger=book)
+        assert "1.0" not in str(caught.value)
+    for bad in (Bounded(np.ones(1), 1e300, norm), Bounded(np.ones(1), 1e-300, norm)):
+        with pytest.raises(ParameterError):
+            make(1.0).release(bad, ledger=book)
+    with pytest.raises(EntropyError):
+        make(1.0).release(Bounded(np.ones(1), 1.0, norm), ledger=book, entropy="7")
+    assert book.entries == []
+
+
+@EACH
+def test_structure_in_structure_out(make, norm):
+    value = {"w": np.ones((2, 3), dtype=np.float32), "b": np.zeros((), dtype=np.int64)}
+    release = make(1.0).release(Bounded(value, 1.0, norm))
+    assert list(release.value) == ["w", "b"]
+    assert [array.shape for array in release.value.values()] == [(2, 3), ()]
+    assert {array.dtype for array in release.value.values()} == {np.dtype(np.float64)}
+    assert (value["w"] == 1).all(), "the query is left as it was"
+    assert make(1.0).release(Bounded(np.zeros((4, 1)), 1.0, norm)).value.shape == (4, 1)
+
+
+@EACH
+def test_a_dict_gets_the_noise_of_its_one_vector(make, norm):
+    value = {"a": np.array([1.0, 2.0]), "b": np.array([[3.0]])}
+    noisy = make(1.0).release(Bounded(value, 1.0, norm), entropy=seeded(1)).value
+    flat = make(1.0).release(Bounded(np.array([1.0, 2.0, 3.0]), 1.0, norm), entropy=seeded(1)).value
+    assert [*noisy["a"], noisy["b"][0, 0]] == flat.tolist()
+    assert len(np.unique(flat - np.array([1.0, 2.0, 3.0]))) > 1, "every coordinate has noise of its own"
+
+
+@EACH
+def test_sampling_changes_the_event_and_never_the_noise(make, norm):
+    query, book = Bounded(np.ones(2), 1.0, norm), Book()
+    batches = PoissonBatches(10, 0.25, 1)
+    plain = make(1.5).release(query, entropy=seeded(3))
+    sampled = make(1.5).release(query, sampling=batches, ledger=book, entropy=seeded(3))
+    assert sampled.event == PoissonSampled(plain.event, 0.25) == book.entries[0].event
+    assert (sampled.value == plain.value).all()
+
+
+@EACH
+def test_seeds_are_admitted_on_release_and_ledger(make, norm):
+    query = Bounded(np.ones(2), 1.0, norm)
+    safe, open_ = PoissonBatches(10, 0.5, 1), PoissonBatches(10, 0.5, 1, entropy=seeded(1))
+    for entropy, sampling, secure in [
+        (None, None, True),
+        (system(), safe, True),
+        (seeded(1), None, False),
+        (None, open_, False),
+        (seeded(1), safe, False),
+    ]:
+        book = Book()
+        release = make(1.0).release(query, sampling=sampling, ledger=book, entropy=entropy)
+        assert release.secure is secure
+        assert book.entries[0].secure is secure
+
+
+@EACH
+def test_equal_seeds_give_equal_releases_and_fresh_ones_differ(make, norm):
+    query = Bounded(np.zeros(50), 1.0, norm)
+    assert (
+        make(9.0).release(query, entropy=seeded(1)).value == make(9.0).release(query, entropy=seeded(1)).value
+    ).all()
+    assert (make(9.0).release(query).value != make(9.0).release(query).value).any()
+
+
+@EACH
+def test_noise_grows_with_the_bound(make, norm):
+    """Same source, bound times 8: the same draws on a lattice eight times as wide (Laplace, Gaussian), or wider noise."""
+    small = make(1.0).release(Bounded(np.zeros(400), 1.0, norm), entropy=seeded(2)).value
+    large = make(1.0).release(Bounded(np.zeros(400), 8.0, norm), entropy=seeded(2)).value
+    assert 6 < np.abs(large).mean() / np.abs(small).mean() < 10
+
+
+def test_publish_draws_from_the_source_it_is_given():
+    seen = []
+    query = Bounded(np.ones(2), 1.0)
+    source = seeded(1)
+    release = publish(
+        query,
+        Gaussian(1.0),
+        lambda vector, used: seen.append(used) or vector,
+        sampling=None,
+        ledger=None,
+        entropy=source,
+    )
+    assert seen == [source]
+    assert isinstance(release, Release)
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9))
+def test_products_are_rounded_up(left, right):
+    exact = Fraction(left) * Fraction(right)
+    assert exact <= Fraction(product_up(left, right)) <= exact * (1 + Fraction(1, 2**52))
+
+
+def test_exact_products_stay():
+    assert product_up(2.0, 3.0) == 6.0
+    with pytest.raises(ParameterError, match="finite float64"):
+        product_up(1e300, 1e300)
+
+
+def test_multipliers_become_floats():
+    assert check_multiplier(np.float32(2)) == 2.0
+    assert type(check_multiplier(3)) is float
+
+
+def test_the_walk_of_a_sum():
+    records = np.array([[3.0, 4.0], [0.3, 0.4], [np.nan, 1.0]])
+    release = GaussianMechanism(1e-4).release(FlatClip(1.0).sum(records) / 2)
+    np.testing.assert_allclose(release.value, [0.45, 0.6], atol=40 * 0.5e-4)
