@@ -117,16 +117,16 @@ class BFVSum:
     def promise(self) -> str:
         """What this protocol promises."""
         return (
-            f"BFVSum (one key among {self.num_parties} clients) keeps every vector, and the sum, from the server and "
-            "from whoever reads the wire, as long as no client helps them: RLWE with ring dimension 4096 and a 54-bit "
-            "modulus, within the 256-bit row of the Homomorphic Encryption Standard. A server that combines ciphertexts"
-            " in any way but one from each announced party is found by a tag (chance of a forgery at most "
-            f"2^-{self._tag_bits} per attempt, one attempt per client; that a client failed to open is one bit which the "
-            f"server may learn), and no sum of fewer than {self.min_survivors} inputs is opened. Any single client "
-            "together with the server or the wire reads everybody's vector: against such a pair a ledger may claim only "
-            "each party's own local noise. Every client learns the sum and the list of survivors; the server learns who "
-            "took part. A client can enter any vector of the planned range. Keys are for one session: never use them "
-            "for a second one."
+            f"BFVSum (one key among {self.num_parties} clients) keeps every vector, and the sum, from the server "
+            "and from whoever reads the wire, as long as no client helps them: RLWE with ring dimension 4096 and "
+            "a 54-bit modulus, within the 256-bit row of the Homomorphic Encryption Standard. A server that "
+            "combines ciphertexts in any way but one from each announced party is found by a tag (chance of a "
+            f"forgery at most 2^-{self._tag_bits} per attempt, one attempt per client; that a client failed to "
+            f"open is one bit which the server may learn), and no sum of fewer than {self.min_survivors} inputs is "
+            "opened. Any single client together with the server or the wire reads everybody's vector: against "
+            "such a pair a ledger may claim only each party's own local noise. Every client learns the sum and "
+            "the list of survivors; the server learns who took part. A client can enter any vector of the planned "
+            "range. Keys are for one session: never use them for a second one."
         )
 
     @property
