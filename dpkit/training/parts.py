@@ -1,0 +1,142 @@
+r"""Parts of the per-example gradients, in the forms that layers give them in.
+
+The gradient of a linear map for one example is :math:`K = \sum_t g_t a_t^\top` with inputs :math:`a_t`, output
+gradients :math:`g_t` and positions :math:`t = 1 \dots T`. A part can say the squared norm of :math:`K` for every
+example and the weighted sum of the :math:`K` over the examples, with or without forming them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import torch
+from torch import Tensor, nn
+
+from dpkit.training.norms import squared_norms
+
+__all__ = ["Dense", "Gram", "Outer", "Part"]
+
+
+class Part(Protocol):
+    """The gradients of one parameter, one row for each privacy unit."""
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter that the gradients belong to."""
+
+    def squares(self) -> Tensor:
+        """Squared norms, float64 of shape (rows,): as large as the true ones, up to the rounding stated in norms."""
+
+    def without(self, rows: Tensor) -> Part:
+        """The same with these rows (bool tensor of shape (rows,)) exactly zero, whatever they held."""
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """The sum of the rows by weights (float64, shape (rows,)): a tensor of the parameter's shape."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense:
+    """Gradients that were formed: shape (rows, *parameter.shape)."""
+
+    parameter: nn.Parameter
+    gradients: Tensor
+
+    def squares(self) -> Tensor:
+        """See :class:`Part`."""
+        return squared_norms(self._in_memory_order())
+
+    def without(self, rows: Tensor) -> Dense:
+        """See :class:`Part`."""
+        return Dense(self.parameter, _zeroed(self.gradients, rows))
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """See :class:`Part`."""
+        rows = self._in_memory_order()
+        total = (weights.to(rows.dtype) @ rows.reshape(len(rows), -1)).view(rows.shape[1:])
+        return total.permute([self._order().index(axis) for axis in range(1, rows.dim())]).contiguous()
+
+    def _order(self) -> list[int]:
+        """The axes after the first, from the widest stride to the narrowest."""
+        strides = self.gradients.stride()
+        return sorted(range(1, self.gradients.dim()), key=lambda axis: strides[axis], reverse=True)
+
+    def _in_memory_order(self) -> Tensor:
+        """The gradients with axes permuted so that flattening them copies nothing."""
+        return self.gradients.permute(0, *self._order())
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Outer:
+    """One position (T = 1): the norm of an outer product is the product of the norms (Goodfellow 2015).
+
+    ``inputs`` has shape (rows, in), ``signals`` (rows, out); the parameter has shape (out, in).
+    """
+
+    parameter: nn.Parameter
+    inputs: Tensor
+    signals: Tensor
+
+    def squares(self) -> Tensor:
+        """See :class:`Part`."""
+        return squared_norms(self.inputs) * squared_norms(self.signals)
+
+    def without(self, rows: Tensor) -> Outer:
+        """See :class:`Part`."""
+        return Outer(self.parameter, _zeroed(self.inputs, rows), _zeroed(self.signals, rows))
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """See :class:`Part`."""
+        return (self.signals * weights.to(self.signals.dtype)[:, None]).mT @ self.inputs
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Gram:
+    r"""Several positions: :math:`\|K\|^2 = \sum_{t,s} (a_t \cdot a_s)(g_t \cdot g_s)`, K not formed (Li et al. 2022).
+
+    The sum cancels: where :math:`\|K\|` is far below :math:`S = \|a\|\,\|g\|`, float32 could see a norm of zero and
+    clipping would bound nothing. So the worst rounding error of this sum and of ``contract`` together, at most
+    :math:`(in + out + 2T + 8)\, u\, S^2`, is added; :math:`S^2`, an upper bound by Cauchy-Schwarz, is answered where
+    the factors are so small or large that their products leave the range of float32.
+
+    ``inputs`` has shape (rows, groups, T, in), ``signals`` (rows, groups, T, out); ``contract`` maps inputs and
+    weighted signals to the sum of the gradients.
+    """
+
+    parameter: nn.Parameter
+    inputs: Tensor
+    signals: Tensor
+    contract: Callable[[Tensor, Tensor], Tensor]
+
+    def squares(self) -> Tensor:
+        """See :class:`Part`."""
+        inputs, signals = squared_norms(self.inputs), squared_norms(self.signals)
+        ceiling = inputs * signals
+        product = (self.inputs @ self.inputs.mT) * (self.signals @ self.signals.mT)
+        terms = self.inputs.shape[3] + self.signals.shape[3] + 2 * self.inputs.shape[2] + 8
+        guard = terms * torch.finfo(self.inputs.dtype).eps / 2 * ceiling
+        answer = torch.minimum(product.sum((1, 2, 3), dtype=torch.float64).clamp(min=0.0) + guard, ceiling)
+        usable = _within(inputs, 1e-20, 1e30) & _within(signals, 1e-20, 1e30) & _within(ceiling, 1e-30, 1e30)
+        return torch.where(usable, answer, ceiling)
+
+    def without(self, rows: Tensor) -> Gram:
+        """See :class:`Part`."""
+        return Gram(self.parameter, _zeroed(self.inputs, rows), _zeroed(self.signals, rows), self.contract)
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """See :class:`Part`."""
+        return self.contract(self.inputs, self.signals * weights.to(self.signals.dtype)[:, None, None, None])
+
+
+def _zeroed(tensor: Tensor, rows: Tensor) -> Tensor:
+    """A copy with zeros in these rows: multiplying by zero would keep what is not finite."""
+    return tensor.masked_fill(rows.view(-1, *[1] * (tensor.dim() - 1)), 0.0)
+
+
+def _within(values: Tensor, low: float, high: float) -> Tensor:
+    """Where values lie strictly between; false for NaN."""
+    return (values > low) & (values < high)

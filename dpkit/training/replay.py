@@ -1,0 +1,194 @@
+"""The general rule: call the layer again, once for each example, and differentiate.
+
+Any layer with a batch dimension is covered: the recorded arguments, positional and by keyword, are cut into examples,
+the layer is differentiated on each with the gradients of its outputs, all examples at once by ``vmap`` or, where the
+layer does not allow that, one by one. Examples cannot meet here, whatever the layer computes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from torch.nn.modules.conv import _ConvNd
+
+from dpkit.errors import CoverageError
+from dpkit.training.norms import working_dtype
+from dpkit.training.parts import Dense
+from dpkit.training.tape import Use, tensors_in
+
+__all__ = ["Axes", "batch_axes", "replay"]
+
+_Answer = dict[str, Tensor]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Axes:
+    """The batch axis of every argument tensor (None: shared by all examples) and of every output tensor."""
+
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+
+
+class _Forward(nn.Module):
+    """A layer's ``forward`` without its hooks: the recorded arguments have passed them already."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer.forward(*args, **kwargs)
+
+
+def replay(
+    use: Use, signals: Mapping[int, Tensor], wanted: Collection[nn.Parameter], rows: int, *, one_by_one: bool = False
+) -> list[Dense]:
+    """Gradients of one call for each example.
+
+    Args:
+        use: the recorded call.
+        signals: gradients of the losses in the outputs, by position among the output tensors.
+        wanted: the parameters to answer.
+        rows: the number of examples.
+        one_by_one: a loop instead of ``vmap``.
+
+    Returns:
+        One dense part for each wanted parameter.
+
+    Raises:
+        CoverageError: the layer draws random numbers, or its tensors do not have the batch where they should.
+    """
+    axes = batch_axes(use, rows, signals)
+    inner, names = _Forward(use.module), _names(use.module, wanted)
+    start = {name: parameter.detach() for name, parameter in inner.named_parameters() if name in names}
+    tensors = [tensor.detach() for tensor in tensors_in((use.args, use.kwargs))]
+    split = [i for i, axis in enumerate(axes.inputs) if axis is not None]
+
+    def one(examples: list[Tensor], gradients: list[Tensor]) -> _Answer:
+        given = list(tensors)
+        for i, example in zip(split, examples, strict=True):
+            given[i] = example.unsqueeze(axes.inputs[i] or 0)
+
+        def outputs(parameters: _Answer) -> tuple[Tensor, ...]:
+            args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
+            found = tensors_in(functional_call(inner, parameters, args, kwargs))
+            return tuple(found[i] for i in signals)
+
+        values, pull = vjp(outputs, start)[:2]
+        backs = zip(signals, gradients, values, strict=True)
+        return dict(pull(tuple(back.unsqueeze(axes.outputs[i]).to(value.dtype) for i, back, value in backs))[0])
+
+    examples = [tensors[i].movedim(axes.inputs[i] or 0, 0) for i in split]
+    gradients = [signal.movedim(axes.outputs[i], 0) for i, signal in signals.items()]
+    formed = _each(use.name, one, examples, gradients, one_by_one=one_by_one)
+    return [Dense(names[name], value.to(working_dtype(value))) for name, value in formed.items()]
+
+
+def batch_axes(use: Use, rows: int, used: Collection[int]) -> Axes:
+    """Where the batch stands in a call's tensors; refuses a call in which it is not where it should be.
+
+    Args:
+        use: the recorded call.
+        rows: the number of examples.
+        used: positions of the output tensors that matter.
+
+    Returns:
+        The axes, as wide as the call has tensors.
+
+    Raises:
+        CoverageError: a tensor has not one row for each example.
+    """
+    by_name, by_output = _sequence_axes(use.module)
+    named = [*zip(inspect.signature(use.module.forward).parameters, use.args, strict=False), *use.kwargs.items()]
+    if len(named) != len(use.args) + len(use.kwargs):  # more positional arguments than names: forward(*args)
+        named = [("", value) for value in (*use.args, *use.kwargs.values())]
+    inputs = [(tensor.shape, by_name.get(name, 0)) for name, value in named for tensor in tensors_in(value)]
+    axes = tuple(axis if shape else None for shape, axis in inputs)
+    outputs = tuple(by_output[i] if i < len(by_output) else 0 for i in range(len(use.outputs)))
+    places = [*zip((shape for shape, _ in inputs), axes, strict=True), *((use.outputs[i], outputs[i]) for i in used)]
+    least = _least_rank(use.module)
+    for shape, axis in places:
+        if len(shape) < least:
+            raise CoverageError(
+                f"layer '{use.name}' was called without a batch axis, on shape {tuple(shape)}; "
+                "give the layer one row for each example"
+            )
+        if axis is not None and (len(shape) <= axis or shape[axis] != rows):
+            raise CoverageError(
+                f"layer '{use.name}' was called on a tensor of shape {tuple(shape)}, but axis {axis} must be the batch "
+                f"of {rows} examples (one loss each); give the layer one row for each example, and expand what "
+                "examples share (positions, masks) over the batch"
+            )
+    return Axes(axes, outputs)
+
+
+def _sequence_axes(module: nn.Module) -> tuple[dict[str, int | None], list[int]]:
+    """Batch axes by argument name and by output of torch's layers that keep time first; empty for all others."""
+    if isinstance(module, nn.RNNBase):
+        time = 0 if module.batch_first else 1
+        return {"input": time, "hx": 1}, [time, 1, 1]
+    if isinstance(module, nn.MultiheadAttention):
+        time = 0 if module.batch_first else 1
+        return {"query": time, "key": time, "value": time, "attn_mask": None}, [time, 0]
+    return {}, []
+
+
+def _least_rank(module: nn.Module) -> int:
+    """The fewest axes of a batch, for layers that also take a single example: there, no axis can be told to be it."""
+    if isinstance(module, nn.Linear):
+        return 2
+    return len(module.kernel_size) + 2 if isinstance(module, _ConvNd) else 0
+
+
+def _names(module: nn.Module, wanted: Collection[nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Names under :class:`_Forward` of the wanted parameters."""
+    chosen = {id(parameter) for parameter in wanted}
+    return {f"layer.{name}": value for name, value in module.named_parameters() if id(value) in chosen}
+
+
+def _with_tensors(tree: Any, take: Callable[[], Tensor]) -> Any:
+    """The same nested structure with its tensors, in order, replaced by those that ``take`` gives."""
+    if isinstance(tree, Tensor):
+        return take()
+    if isinstance(tree, dict):
+        return {key: _with_tensors(value, take) for key, value in tree.items()}
+    if type(tree) in (tuple, list):
+        return type(tree)(_with_tensors(value, take) for value in tree)
+    if tensors_in(tree):
+        raise CoverageError(f"an argument of type {type(tree).__name__} cannot be cut into examples; pass tensors")
+    return tree
+
+
+def _each(
+    name: str,
+    one: Callable[[list[Tensor], list[Tensor]], _Answer],
+    examples: list[Tensor],
+    gradients: list[Tensor],
+    *,
+    one_by_one: bool,
+) -> _Answer:
+    """Apply to every example: all at once if the layer allows it, else in turn."""
+    if not one_by_one:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a missing batching rule is slow, not wrong
+                return dict(vmap(one, randomness="error")(examples, gradients))
+        except RuntimeError:  # torch's only sign that a layer cannot be batched; the loop below decides
+            pass
+    before = torch.get_rng_state()
+    answers = [one([x[i] for x in examples], [g[i] for g in gradients]) for i in range(len(gradients[0]))]
+    if not torch.equal(before, torch.get_rng_state()):
+        torch.set_rng_state(before)
+        raise CoverageError(
+            f"layer '{name}' draws random numbers in its forward pass (dropout?), so it cannot be called again with "
+            "the same outcome; set its dropout to 0, or use a separate nn.Dropout layer"
+        )
+    return {key: torch.stack([answer[key] for answer in answers]) for key in answers[0]}

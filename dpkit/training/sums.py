@@ -1,0 +1,205 @@
+r"""The clipped sum: one backward pass to the layers' outputs, one norm per example, one contraction per layer.
+
+The gradients of the layers' *outputs* are computed once, without those of the weights. Together with the recorded
+inputs they determine every per-example gradient, its norm, and the weighted sum. Norm and sum come from the same
+tensors, so an error in a layer could cost accuracy but never the bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dpkit.bounded import Bounded
+from dpkit.clip import FlatClip
+from dpkit.errors import LossError, ParameterError
+from dpkit.training.coverage import assign
+from dpkit.training.layers import RULES
+from dpkit.training.norms import coefficients, working_dtype
+from dpkit.training.parts import Dense, Part
+from dpkit.training.replay import batch_axes, replay
+from dpkit.training.tape import Tape, Use
+
+__all__ = ["METHODS", "Method", "clipped_sum", "require_clip", "require_losses"]
+
+Method = Literal["auto", "instantiate", "loop"]
+METHODS: tuple[str, ...] = ("auto", "instantiate", "loop")
+
+_Call = tuple[Use, tuple[nn.Parameter, ...], Mapping[int, Tensor]]
+
+
+def clipped_sum(
+    tape: Tape, losses: Tensor, clip: FlatClip, units: Tensor | None = None, method: Method = "auto"
+) -> Bounded:
+    r"""Sum of the per-example gradients, each scaled to a norm of at most the clipping bound.
+
+    .. math:: S = \sum_i \min(1, C / \|\nabla \ell_i\|) \, \nabla \ell_i
+
+    The norm is that over all trainable parameters together. A contribution that is not finite is replaced by zero. With
+    ``units`` the gradients of one unit are added before the norm is taken, so that C bounds what a whole unit (a person
+    with several records, an example with several augmentations) contributes.
+
+    Guarantee:
+        Adding or removing one example (one unit) changes the sum by at most the bound, up to the float32 rounding of
+        the sum itself, if no example's loss depends on another example. Held by
+        ``tests/dpkit/training/test_sums.py::test_one_example_moves_the_sum_by_at_most_the_bound``.
+
+    Args:
+        tape: recording of the forward pass that made the losses; it is not changed.
+        losses: shape (batch,), one loss for each example (``reduction="none"``). Their graph is freed.
+        clip: the clip, with norm "l2".
+        units: integer tensor of shape (batch,): which unit each example belongs to. None: each is its own.
+        method: "auto" takes the fastest way for each layer; "instantiate" forms every per-example gradient; "loop"
+            calls every layer once for each example (slow, and the simplest to check). Same sum, up to rounding.
+
+    Returns:
+        ``Bounded`` whose value maps each trainable parameter's name to a tensor of its shape, float32 (float64 for
+        float64 parameters); zeros for a parameter that the losses do not depend on.
+
+    Raises:
+        LossError: losses are not one finite-dtype number for each example.
+        CoverageError: a trainable parameter reaches the losses where clipping does not see it, or a layer has not one
+            row for each example.
+        ParameterError: another parameter is out of its domain.
+
+    Example:
+        >>> import torch
+        >>> from dpkit.clip import FlatClip
+        >>> from dpkit.training import clipped_sum, record
+        >>> model = torch.nn.Linear(2, 1, bias=False)
+        >>> x = torch.tensor([[3.0, 4.0], [0.0, 0.5]])
+        >>> with record(model) as tape:
+        ...     losses = model(x).squeeze(1)
+        >>> total = clipped_sum(tape, losses, FlatClip(1.0))
+        >>> [round(v, 3) for v in total.value["weight"][0].tolist()]
+        [0.6, 1.3]
+        >>> total.bound
+        1.0
+
+    References:
+        Abadi et al. 2016, Algorithm 1 (the clipped sum); Goodfellow 2015 and Li et al. 2022, section 4 (norms without
+        forming gradients); Bu et al. 2023, section 3 (one backward pass).
+    """
+    require_clip(clip)
+    require_losses(losses)
+    if method not in METHODS:
+        raise ParameterError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    rows = len(losses)
+    slots, count = _slots(units, losses)
+    named = tape.parameters()
+    total = {name: torch.zeros_like(value, dtype=working_dtype(value)) for name, value in named.items()}
+    if rows == 0:
+        return Bounded(total, clip.bound, clip.norm)
+    calls = assign(tape, losses)
+    for use, _ in calls:
+        use.require_unchanged()
+    with tape.paused():
+        signals = _signals(losses, [use for use, _ in calls])
+        with torch.no_grad():
+            done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
+            parts = _parts(done, rows, slots, count, method)
+            names = {id(parameter): name for name, parameter in named.items()}
+            total.update(_weighted_sums(parts, clip.bound, names))
+    return Bounded(total, clip.bound, clip.norm)
+
+
+def require_clip(clip: FlatClip) -> None:
+    """Refuse a clip whose coefficient is not that of one joint l2 norm."""
+    if not isinstance(clip, FlatClip):
+        raise ParameterError(f"clip must be a dpkit.clip.FlatClip, got {type(clip).__name__}; use FlatClip(bound)")
+    if clip.norm != "l2":
+        raise ParameterError(f"clip must have norm 'l2' for training, got {clip.norm!r}; use FlatClip(bound)")
+
+
+def require_losses(losses: Tensor) -> None:
+    """Refuse losses that are not a vector with gradients: one entry for each example."""
+    if not isinstance(losses, Tensor):
+        raise LossError(f"losses must be a tensor of shape (batch,), got {type(losses).__name__}")
+    if losses.dim() != 1:
+        raise LossError(
+            f"losses must have shape (batch,), one loss for each example, got shape {tuple(losses.shape)}; a mean or "
+            "sum over the batch hides the examples, and a weighted mean mixes them: compute the loss with "
+            "reduction='none'"
+        )
+    if not losses.is_floating_point():
+        raise LossError(f"losses must be floating-point numbers, got {losses.dtype}")
+    if len(losses) and not losses.requires_grad:
+        raise LossError("losses do not depend on any trainable parameter; compute them with gradients enabled")
+
+
+def _slots(units: Tensor | None, losses: Tensor) -> tuple[Tensor | None, int]:
+    """The row of each example's unit, and the number of units; None where every example is its own unit."""
+    rows = len(losses)
+    if units is None:
+        return None, rows
+    if not isinstance(units, Tensor) or units.dtype not in (torch.int64, torch.int32) or units.shape != losses.shape:
+        got = f"{units.dtype} of shape {tuple(units.shape)}" if isinstance(units, Tensor) else type(units).__name__
+        raise ParameterError(f"units must be an integer tensor of shape ({rows},), one unit for each loss, got {got}")
+    distinct, inverse = torch.unique(units.to(losses.device), return_inverse=True)
+    return (None, rows) if len(distinct) == rows else (inverse, len(distinct))
+
+
+def _signals(losses: Tensor, uses: Sequence[Use]) -> list[dict[int, Tensor]]:
+    """For each call, the gradients of the losses in its outputs, by position; one backward pass for all calls."""
+    edges = [edge for use in uses for _, edge in use.edges]
+    found = iter(torch.autograd.grad(losses.sum(), edges, allow_unused=True) if edges else ())
+    answers = [{position: next(found) for position, _ in use.edges} for use in uses]
+    return [
+        {position: value.reshape(use.outputs[position]) for position, value in answer.items() if value is not None}
+        for use, answer in zip(uses, answers, strict=True)
+    ]
+
+
+def _parts(calls: Sequence[_Call], rows: int, slots: Tensor | None, count: int, method: Method) -> list[Part]:
+    """The parts of all parameters, one for each: gradients of several calls, or rows of a unit, are added first."""
+    asked = [id(parameter) for _, wanted, _ in calls for parameter in wanted]
+    parts: list[Part] = []
+    formed: dict[int, Dense] = {}
+    for use, wanted, signals in calls:
+        dense = method != "auto" or slots is not None or any(asked.count(id(parameter)) > 1 for parameter in wanted)
+        for part in _answer(use, wanted, signals, rows, dense=dense, one_by_one=method == "loop"):
+            if not dense or not isinstance(part, Dense):
+                parts.append(part)
+                continue
+            value = part.gradients if slots is None else _by_unit(part.gradients, slots, count)
+            before = formed.get(id(part.parameter))
+            formed[id(part.parameter)] = Dense(part.parameter, value if before is None else before.gradients + value)
+    return [*parts, *formed.values()]
+
+
+def _answer(
+    use: Use,
+    wanted: Sequence[nn.Parameter],
+    signals: Mapping[int, Tensor],
+    rows: int,
+    *,
+    dense: bool,
+    one_by_one: bool,
+) -> Sequence[Part]:
+    """The parts of one call, by the rule of its layer or by calling the layer again."""
+    batch_axes(use, rows, signals)
+    rule = RULES.get(type(use.module))
+    own = [id(value) for value in use.module._parameters.values()]
+    if rule is None or one_by_one or any(id(parameter) not in own for parameter in wanted):
+        return replay(use, signals, wanted, rows, one_by_one=one_by_one)
+    return rule(use, signals[0], wanted, dense)
+
+
+def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
+    """Rows added by unit: (rows, ...) -> (count, ...)."""
+    return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
+
+
+def _weighted_sums(parts: Sequence[Part], bound: float, names: Mapping[int, str]) -> dict[str, Tensor]:
+    """Clip by the joint norm and add up; rows that are not finite are zero before anything is multiplied."""
+    if not parts:
+        return {}
+    squares = torch.stack([part.squares() for part in parts]).sum(0)
+    broken = ~torch.isfinite(squares)
+    if bool(broken.any()):
+        parts = [part.without(broken) for part in parts]
+    weights = coefficients(squares, bound)
+    return {names[id(part.parameter)]: part.weighted_sum(weights) for part in parts}

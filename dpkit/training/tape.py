@@ -1,0 +1,217 @@
+"""The tape: which layers were called, on what, and where their outputs stand in the autograd graph.
+
+A recorded model is not touched: no attribute, parameter or hook of it changes, so ``state_dict``, pickling and
+``copy.deepcopy`` see the model they would see without us. One global forward hook looks every called module up in the
+tape and notes the call when gradients are on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+
+from dpkit.errors import CoverageError, ParameterError
+
+__all__ = ["Tape", "Use", "record", "tensors_in"]
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Use:
+    """One call of one layer.
+
+    Attributes:
+        name: the layer's name in the recorded model.
+        module: the layer.
+        args: the call's positional arguments.
+        kwargs: the call's keyword arguments.
+        versions: version counters of the argument tensors, to see a later in-place change.
+        boundary: graph nodes of the argument tensors: where the layer's part of the graph ends.
+        outputs: the shapes of all output tensors, in order.
+        edges: (position among the outputs, gradient edge) of every output tensor that carries gradients.
+    """
+
+    name: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    versions: tuple[int, ...]
+    boundary: frozenset[Node]
+    outputs: tuple[torch.Size, ...]
+    edges: tuple[tuple[int, GradientEdge], ...]
+
+    def require_unchanged(self) -> None:
+        """Refuse a call whose argument tensors were modified in place after it."""
+        if self.versions != tuple(tensor._version for tensor in tensors_in((self.args, self.kwargs))):
+            raise CoverageError(
+                f"the input of layer '{self.name}' was modified in place after the layer read it, so its gradient "
+                "can no longer be computed; replace the in-place operation by one that returns a new tensor"
+            )
+
+
+@final
+class Tape:
+    """The calls of a model's layers since recording began or since ``clear``.
+
+    Made by :func:`record`. Layers are those that directly own a trainable parameter at the time of the call, so
+    freezing and unfreezing between steps just works. A forward pass under ``torch.no_grad`` leaves no trace.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        if not isinstance(model, nn.Module):
+            raise ParameterError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        self.model = model
+        self.uses: list[Use] = []
+        self._names = {module: name or type(module).__name__ for name, module in model.named_modules()}
+        self._paused = False
+        self._finalizer = weakref.finalize(self, _install(weakref.ref(self)).remove)
+
+    def __enter__(self) -> Tape:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop recording. What was recorded stays; closing twice is harmless."""
+        self._finalizer()
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        self.uses.clear()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The model's trainable parameters by name; a tied one appears once, under its first name."""
+        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Record nothing inside: layers are called again to differentiate them."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    def note(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object) -> None:
+        """Record one call, unless it cannot matter to any gradient."""
+        if self._paused or module not in self._names or not torch.is_grad_enabled():
+            return
+        _refuse_batch_statistics(self._names[module], module)
+        if not _owns_trainable(module):
+            return
+        outputs = tensors_in(output)
+        edges = tuple((i, _edge(tensor)) for i, tensor in enumerate(outputs) if tensor.requires_grad)
+        if not edges:
+            return
+        inputs = tensors_in((args, kwargs))
+        self.uses.append(
+            Use(
+                name=self._names[module],
+                module=module,
+                args=args,
+                kwargs=dict(kwargs),
+                versions=tuple(tensor._version for tensor in inputs),
+                boundary=frozenset(tensor.grad_fn for tensor in inputs if tensor.grad_fn is not None),
+                outputs=tuple(tensor.shape for tensor in outputs),
+                edges=edges,
+            )
+        )
+
+
+def record(model: nn.Module) -> Tape:
+    r"""Record the calls of a model's layers, for :func:`clipped_sum`.
+
+    Used as a context manager around the forward pass; the model itself, its ``state_dict``, its hooks and its pickle
+    are not changed. Several models, or one model several times, may be recorded at once.
+
+    Args:
+        model: any module tree. Layers that mix the examples of a batch (batch normalisation in training mode) are
+            refused when they are called.
+
+    Returns:
+        The tape. Leaving the ``with`` block, or ``close()``, ends the recording and keeps what was recorded.
+
+    Raises:
+        ParameterError: ``model`` is not a module.
+        CoverageError: raised by the model's forward pass if a layer mixes examples.
+
+    Example:
+        >>> import torch
+        >>> from dpkit.training import record
+        >>> model = torch.nn.Linear(3, 2)
+        >>> with record(model) as tape:
+        ...     losses = model(torch.ones(4, 3)).square().sum(1)
+        >>> [use.name for use in tape.uses]
+        ['Linear']
+    """
+    return Tape(model)
+
+
+def tensors_in(tree: object) -> list[Tensor]:
+    """The tensors of nested tuples, lists and dicts, in order."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, Mapping):
+        return [tensor for value in tree.values() for tensor in tensors_in(value)]
+    if isinstance(tree, (tuple, list)):
+        return [tensor for value in tree for tensor in tensors_in(value)]
+    return []
+
+
+def _install(reference: weakref.ref[Tape]) -> torch.utils.hooks.RemovableHandle:
+    """Register the global hook; it holds the tape weakly, so that a forgotten tape is collected and unhooked."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object) -> None:
+        tape = reference()
+        if tape is not None:
+            tape.note(module, args, kwargs, output)
+
+    return register_module_forward_hook(hook, with_kwargs=True)
+
+
+def _edge(output: Tensor) -> GradientEdge:
+    """Where the gradient of an output arrives, even if the output is modified in place later (``ReLU(inplace=True)``).
+
+    Autograd rewrites the history of a view when it is modified, so for a mere reshape of another tensor, which is what
+    linear layers return for more than two axes, the gradient of that tensor is taken: the same numbers in its shape.
+    """
+    base = output._base
+    if base is None or not base.requires_grad or base.dtype != output.dtype or base.numel() != output.numel():
+        return get_gradient_edge(output)
+    return get_gradient_edge(base if base.is_contiguous() and output.is_contiguous() else output)
+
+
+def _owns_trainable(module: nn.Module) -> bool:
+    """Whether a call of this module is to be recorded: it owns a trainable parameter, itself or by parametrization."""
+    if isinstance(module, ParametrizationList):
+        return False  # called while its layer computes a weight: the layer answers for it
+    if is_parametrized(module):
+        return any(parameter.requires_grad for parameter in module.parameters())
+    return any(value is not None and value.requires_grad for value in module._parameters.values())
+
+
+def _refuse_batch_statistics(name: str, module: nn.Module) -> None:
+    """Refuse normalisation layers through which one example changes the others, or the model's buffers."""
+    if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+        raise CoverageError(
+            f"layer '{name}' ({type(module).__name__}) computes statistics over the batch, so every example changes "
+            "the gradients of all others and clipping bounds nothing; replace it by GroupNorm or LayerNorm, or put it "
+            "in eval() mode with public running statistics"
+        )
+    if isinstance(module, _InstanceNorm) and module.training and module.track_running_stats:
+        raise CoverageError(
+            f"layer '{name}' ({type(module).__name__}) writes statistics of the data into the model's buffers, which "
+            "are released with the model without noise; construct it with track_running_stats=False"
+        )

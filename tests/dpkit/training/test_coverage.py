@@ -1,0 +1,93 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from dpkit.clip import FlatClip
+from dpkit.errors import CoverageError
+from dpkit.training import clipped_sum, record
+from dpkit.training.coverage import assign
+from tests.oracles.training import Attention, Scaled, cases, losses_of
+
+
+class Reused(nn.Module):
+    """Uses a layer's weight in a function too: the tied embedding of many language models."""
+
+    def __init__(self, owner: bool):
+        super().__init__()
+        self.embed = nn.Embedding(7, 3)
+        self.own = nn.Parameter(torch.ones(7)) if owner else None
+
+    def forward(self, tokens):
+        out = functional.linear(self.embed(tokens).mean(1), self.embed.weight)
+        return out if self.own is None else out * self.own
+
+
+@pytest.mark.parametrize("owner", [False, True])
+def test_functional_reuse_of_a_weight_is_refused_by_name(owner):
+    model = Reused(owner)
+    with record(model) as tape:
+        losses = losses_of(model(torch.zeros(2, 4, dtype=torch.int64)))
+    with pytest.raises(CoverageError, match=r"embed\.weight"):
+        clipped_sum(tape, losses, FlatClip(1.0))
+    model.embed.requires_grad_(False)
+    with record(model) as tape:
+        out = model(torch.zeros(2, 4, dtype=torch.int64))
+    if owner:
+        assert set(clipped_sum(tape, losses_of(out), FlatClip(1.0)).value) == {"own"}
+
+
+def test_a_penalty_on_a_weight_is_refused():
+    model = nn.Linear(2, 2)
+    with record(model) as tape:
+        losses = losses_of(model(torch.ones(3, 2))) + model.weight.square().sum()
+    with pytest.raises(CoverageError, match="'weight'"):
+        clipped_sum(tape, losses, FlatClip(1.0))
+
+
+def test_a_forward_pass_before_recording_is_refused():
+    model = nn.Linear(2, 2)
+    losses = losses_of(model(torch.ones(3, 2)))
+    with record(model) as tape, pytest.raises(CoverageError, match=r"inside record\(\.\.\.\)"):
+        clipped_sum(tape, losses, FlatClip(1.0))
+
+
+def test_a_failed_call_leaves_graph_and_tape():
+    model = nn.Linear(2, 2)
+    with record(model) as tape:
+        losses = losses_of(model(torch.ones(3, 2)))
+        bad = losses + model.bias.sum()
+    with pytest.raises(CoverageError):
+        clipped_sum(tape, bad, FlatClip(1.0))
+    clipped_sum(tape, losses, FlatClip(1.0))
+
+
+def test_an_unused_parameter_has_a_zero_gradient():
+    model = Scaled(3)
+    with record(model) as tape:
+        losses = losses_of(model(torch.ones(2, 3)))
+    found = clipped_sum(tape, losses, FlatClip(1.0)).value
+    assert bool((found["unused.weight"] == 0).all())
+    assert found["gain"].shape == ()
+    assert all(bool((value != 0).any()) for name, value in found.items() if not name.startswith("unused"))
+
+
+def test_a_layer_answers_for_children_that_it_uses_without_calling():
+    model = Attention(batch_first=True)
+    with record(model) as tape:
+        losses = losses_of(model(torch.randn(2, 3, 4)))
+    ((use, answers),) = assign(tape, losses)
+    assert use.name == "attention"
+    assert {id(p) for p in answers} == {id(p) for p in model.parameters()}
+
+
+@given(cases(), st.integers(1, 3))
+def test_supported_models_are_covered_once(case, rows):
+    with record(case.model) as tape:
+        losses = losses_of(case.model(case.batch(rows)))
+    answered = {id(p) for _, wanted in assign(tape, losses) for p in wanted}
+    found = torch.autograd.grad(losses.sum(), list(tape.parameters().values()), allow_unused=True)
+    needed = {id(p) for p, g in zip(tape.parameters().values(), found, strict=True) if g is not None}
+    assert answered == needed

@@ -1,0 +1,130 @@
+import copy
+import gc
+import io
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from dpkit.clip import FlatClip
+from dpkit.errors import CoverageError, ParameterError
+from dpkit.training import clipped_sum, record
+from tests.oracles.training import losses_of
+
+
+def build():
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+
+
+def names(tape):
+    return [use.name for use in tape.uses]
+
+
+def installed():
+    return len(torch_module._global_forward_hooks)
+
+
+def test_the_model_is_untouched_while_it_is_recorded():
+    model, before = build(), installed()
+    plain = copy.deepcopy(model)
+    with record(model) as tape:
+        losses = losses_of(model(torch.ones(2, 3)))
+        assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+        assert [vars(m).keys() for m in model.modules()] == [vars(m).keys() for m in plain.modules()]
+        assert model.state_dict().keys() == plain.state_dict().keys()
+        copied = copy.deepcopy(model)
+        stream = io.BytesIO()
+        torch.save(model, stream)
+        stream.seek(0)
+        loaded = torch.load(stream, weights_only=False)
+        for other in (copied, loaded):
+            assert all(torch.equal(a, b) for a, b in zip(other.parameters(), model.parameters(), strict=True))
+            other(torch.ones(1, 3))
+        assert names(tape) == ["0", "2"]  # copies are not recorded
+    clipped_sum(tape, losses, FlatClip(1.0))
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert installed() == before
+
+
+def test_recording_ends_with_the_block_and_keeps_what_it_has():
+    model = build()
+    with record(model) as tape:
+        model(torch.ones(2, 3))
+    model(torch.ones(2, 3))
+    tape.close()
+    assert names(tape) == ["0", "2"]
+    tape.clear()
+    assert names(tape) == []
+
+
+def test_a_forgotten_tape_is_collected_and_unhooked():
+    model, before = build(), installed()
+    tape = record(model)
+    model(torch.ones(2, 3))
+    reference = weakref.ref(tape)
+    del tape
+    gc.collect()
+    assert reference() is None
+    assert installed() == before
+
+
+def test_passes_without_gradients_leave_no_trace():
+    model = build()
+    with record(model) as tape:
+        with torch.no_grad():
+            model(torch.ones(2, 3))
+        with torch.inference_mode():
+            model(torch.ones(2, 3))
+    assert names(tape) == []
+
+
+def test_freezing_is_decided_at_each_call():
+    model = build()
+    with record(model) as tape:
+        model[0].requires_grad_(False)
+        model(torch.ones(2, 3))
+        model[0].weight.requires_grad_(True)
+        model(torch.ones(2, 3))
+        assert list(tape.parameters()) == ["0.weight", "2.weight", "2.bias"]
+    assert names(tape) == ["2", "0", "2"]
+
+
+def test_two_recordings_do_not_meet():
+    first, second = build(), build()
+    with record(first) as one, record(second) as two, record(first) as again:
+        losses = losses_of(first(torch.ones(2, 3)))
+        assert (names(one), names(two), names(again)) == (["0", "2"], [], ["0", "2"])
+    clipped_sum(one, losses, FlatClip(1.0))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm1d(4),
+        nn.BatchNorm1d(4, affine=False),
+        nn.BatchNorm1d(4, track_running_stats=False).eval(),
+        nn.SyncBatchNorm(4),
+        nn.InstanceNorm1d(4, track_running_stats=True),
+    ],
+    ids=repr,
+)
+def test_layers_that_mix_examples_are_refused_by_name(layer):
+    model = nn.Sequential(nn.Linear(3, 4), layer)
+    inputs = torch.randn(2, 3) if not isinstance(layer, nn.InstanceNorm1d) else torch.randn(2, 4, 3)
+    model = model if inputs.dim() == 2 else nn.Sequential(nn.Identity(), layer)
+    with record(model), pytest.raises((CoverageError, ValueError), match=r"layer '1'.*GroupNorm|track_running|SyncBatch"):
+        model(inputs)
+
+
+def test_batch_norm_with_fixed_statistics_is_allowed():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
+    with record(model) as tape:
+        losses = losses_of(model(torch.randn(2, 3)))
+    assert set(clipped_sum(tape, losses, FlatClip(1.0)).value) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+def test_only_modules_are_recorded():
+    with pytest.raises(ParameterError, match="got function"):
+        record(lambda x: x)
