@@ -30,8 +30,8 @@ class Bounded:
 
     Guarantee: ``*`` and ``/`` scale value and bound alike, ``+`` adds bounds, and bounds are rounded up
     (``test_bound_follows_the_value_in_exact_arithmetic``). Scaling by a power of two is exact. Another scalar rounds
-    each coordinate of the value once, by 2**-53 of its size: where a sum is many orders larger than its bound, scale
-    the release instead.
+    each coordinate of the value once, in its own dtype: where a sum is many orders larger than its bound, scale the
+    release instead, which is free.
 
     Args:
         value: an array or a dict of arrays (numpy or torch; not copied, not converted); a number or a list becomes

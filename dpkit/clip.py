@@ -105,8 +105,9 @@ class FlatClip:
             if total is None:
                 first, total = like, np.zeros(flatten(like).size, dtype=np.int64)
             elif _shapes(like) != _shapes(first):
-                raise ParameterError("records must all have the shape of the first one; pad or split them.")
-            total += self._grains(flatten(like)[np.newaxis, :])
+                raise ParameterError("records must all have the shapes of the first one; pad or split them.")
+            ordered = {name: like[name] for name in first} if isinstance(first, Mapping) else like
+            total += self._grains(flatten(ordered)[np.newaxis, :])
         if total is None:
             raise ParameterError("records must have a shape, got an empty iterable; pass an array of shape (0, d).")
         return self._bounded(total, first)

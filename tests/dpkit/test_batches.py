@@ -16,7 +16,6 @@ from dpkit.entropy import seeded
 from dpkit.errors import EntropyError, ExhaustedError, ParameterError
 from tests.oracles.noise import ExhaustedTapeError, Tape, word
 
-
 LENGTH = 8 + 64 * 17  # enough digits for every float64
 
 

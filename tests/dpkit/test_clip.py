@@ -64,6 +64,8 @@ def test_a_dict_is_one_record():
     clipped = FlatClip(1.0).clip({"a": np.array([3.0]), "b": np.array([[4.0]])})
     assert clipped["a"].round(12).tolist() == [0.6]
     assert clipped["b"].round(12).tolist() == [[0.8]]
+    mixed = [{"a": np.array([0.25]), "b": np.zeros(1)}, {"b": np.zeros(1), "a": np.array([0.5])}]
+    assert FlatClip(1.0).sum(mixed).value["a"].tolist() == [0.75], "by name, in whatever order"
     total = FlatClip(1.0).sum({"a": np.array([x])} for x in (0.25, 0.5, float("inf")))
     assert total.value["a"].tolist() == [0.75]
 

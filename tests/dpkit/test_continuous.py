@@ -47,3 +47,13 @@ def test_releases_are_the_samplers_draws_with_the_numbers_said(noise_multiplier,
     mechanism = LaplaceMechanism(noise_multiplier)
     expected = lattice_laplace(value, mechanism.scale(query), seeded(seed))
     assert (mechanism.release(query, entropy=seeded(seed)).value == expected).all()
+
+
+@given(NOISE, BOUNDS, st.integers(-20, 20), st.integers(0, 2**64))
+def test_noise_scales_with_the_bound(noise_multiplier, bound, power, seed):
+    """Query and bound times 2**p give the same release times 2**p: nothing else sets the scale."""
+    factor = 2.0**power
+    for mechanism, norm in ((GaussianMechanism(noise_multiplier), "l2"), (LaplaceMechanism(noise_multiplier), "l1")):
+        query = Bounded(np.array([0.1, -3.0]) * bound, bound, norm)
+        small = mechanism.release(query, entropy=seeded(seed)).value
+        assert (mechanism.release(query * factor, entropy=seeded(seed)).value == small * factor).all()

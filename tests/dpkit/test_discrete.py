@@ -57,6 +57,11 @@ def test_min_honest_makes_shares_larger_not_smaller():
     assert mechanism.share(100, 1).local_stddev(query) == 8.0
 
 
+def test_noise_scales_with_the_bound():
+    share = DiscreteGaussianMechanism(8.0, step=1.0).share(9, 4)
+    assert [share.local_stddev(Bounded(np.zeros(1), bound)) for bound in (0.5, 1.0, 16.0)] == [2.0, 4.0, 64.0]
+
+
 def test_with_step_changes_the_lattice_only():
     share = DiscreteGaussianMechanism(4.0).share(3, 2)
     moved = share.with_step(0.5)

@@ -118,7 +118,7 @@ def test_covering_stddev_covers(stddev):
 
 @pytest.mark.parametrize(("stddev", "center"), [(8.0, 0.0), (8.0, 0.37), (9.5, -0.5)])
 def test_smoothing_lemma(stddev, center):
-    """The ratio of N_Z(c, s^2) to the post-processed real Gaussian lies in the lemma's interval, tau = 4, 160 digits."""
+    """N_Z(c, s^2) over the post-processed real Gaussian: in the lemma's interval, tau = 4, 170 digits."""
     with mp.workdps(170):
         tau, s, c = mp.mpf(4), mp.mpf(stddev), mp.mpf(center)
         slope = mp.sqrt(s * s - tau * tau)
