@@ -21,7 +21,7 @@ NORMS = ("l1", "l2", "linf")
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Bounded:
     """A value together with the norm that one record's contribution to it cannot exceed.
 
@@ -43,9 +43,8 @@ class Bounded:
         ParameterError: the bound is not a finite number >= 0, or the norm is unknown.
 
     Example:
-        >>> total = Bounded(np.array([3.0, 4.0]), bound=5.0)
-        >>> (total / 2).bound
-        2.5
+        >>> Bounded(np.array([3.0, 4.0]), bound=5.0) / 2
+        Bounded(shape=(2,), bound=2.5, norm='l2')
     """
 
     value: Any
@@ -88,6 +87,10 @@ class Bounded:
             )
         bound = _round_up(self.bound + other.bound, Fraction(self.bound) + Fraction(other.bound))
         return Bounded(_add(self, other), bound, self.norm)
+
+    def __repr__(self) -> str:
+        # the value is not yet private: show its structure only
+        return f"Bounded(shape={_shapes(self.value)}, bound={self.bound}, norm={self.norm!r})"
 
     @classmethod
     def disjoint(cls, parts: Iterable[Bounded]) -> Bounded:

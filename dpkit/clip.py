@@ -45,7 +45,7 @@ class FlatClip:
         >>> FlatClip(1.0).clip([3.0, 4.0]).round(6)
         array([0.6, 0.8])
         >>> FlatClip(1.0).sum(np.ones((4, 2)) / 4)
-        Bounded(value=array([1., 1.]), bound=1.0, norm='l2')
+        Bounded(shape=(2,), bound=1.0, norm='l2')
 
     References:
         Abadi et al. 2016 (arXiv 1607.00133), Algorithm 1; Casacuberta et al. 2022 (arXiv 2207.10635) on float sums.

@@ -124,3 +124,8 @@ def test_flatten_refuses_what_is_not_real():
     for value in (np.ones(1, dtype=complex), np.array(["a"]), np.array([True])):
         with pytest.raises(ParameterError, match="real numbers"):
             flatten(value)
+
+
+def test_repr_shows_structure_and_never_data():
+    assert repr(Bounded(np.array([31.5]), 2.0)) == "Bounded(shape=(1,), bound=2.0, norm='l2')"
+    assert repr(Bounded({"w": np.array([[31.5]])}, 2.0, "l1")) == "Bounded(shape={'w': (1, 1)}, bound=2.0, norm='l1')"
