@@ -1,1 +1,65 @@
-"""accountants: see README."""
+"""accountants: what did it cost? Events, a ledger of them, and certified upper bounds of what they reveal.
+
+Modules, in the order data flows: relation, events, fold, pairs, moments, rdp (with conversion), accountant, best, ledger, statement,
+calibrate, testing.
+
+Example:
+    >>> ledger = Ledger(relation="add_remove")
+    >>> ledger.record(PoissonSampled(Gaussian(1.1), 0.01), times=10_000)
+    >>> round(ledger.epsilon(delta=1e-5), 2)
+    5.63
+"""
+
+from __future__ import annotations
+
+from accountants.accountant import Accountant
+from accountants.best import epsilon
+from accountants.calibrate import calibrate
+from accountants.errors import (
+    AccountingError,
+    CalibrationError,
+    EventError,
+    LedgerError,
+    RelationError,
+    UnsupportedEventError,
+)
+from accountants.events import (
+    Composed,
+    DistributedDiscreteGaussian,
+    Event,
+    Gaussian,
+    Laplace,
+    PoissonSampled,
+    Repeated,
+    Within,
+)
+from accountants.ledger import Ledger
+from accountants.rdp import Curve, RDPAccountant, rdp_curve
+from accountants.relation import Relation
+from accountants.statement import Statement
+
+__all__ = [
+    "Accountant",
+    "AccountingError",
+    "CalibrationError",
+    "Composed",
+    "Curve",
+    "DistributedDiscreteGaussian",
+    "Event",
+    "EventError",
+    "Gaussian",
+    "Laplace",
+    "Ledger",
+    "LedgerError",
+    "PoissonSampled",
+    "RDPAccountant",
+    "Relation",
+    "RelationError",
+    "Repeated",
+    "Statement",
+    "UnsupportedEventError",
+    "Within",
+    "calibrate",
+    "epsilon",
+    "rdp_curve",
+]

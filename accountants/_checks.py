@@ -1,0 +1,80 @@
+"""Parameter checks that name the parameter, the rule, what came and what to do. Private to accountants."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from operator import index
+
+from accountants.errors import AccountingError, EventError
+
+__all__ = ["check_count", "check_delta", "check_epsilon", "check_finite", "check_positive", "check_prob"]
+
+
+def _real(name: str, value: object, rule: str, advice: str, error: type[AccountingError]) -> float:
+    """``value`` as a finite float; bool, NaN, infinities and anything that is not a real number are refused."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise error(_message(name, rule, value, advice))
+
+
+def _message(name: str, rule: str, value: object, advice: str) -> str:
+    shown = repr(value)
+    return f"{name} must be {rule}, got {shown if len(shown) <= 60 else type(value).__name__}; {advice}"
+
+
+def check_positive(name: str, value: object, advice: str, error: type[AccountingError] = EventError) -> float:
+    """A finite number > 0."""
+    number = _real(name, value, "a finite number > 0", advice, error)
+    if number <= 0.0:
+        raise error(_message(name, "> 0", value, advice))
+    return number
+
+
+def check_finite(name: str, value: object, advice: str, error: type[AccountingError] = EventError) -> float:
+    """A finite number >= 0."""
+    number = _real(name, value, "a finite number >= 0", advice, error)
+    if number < 0.0:
+        raise error(_message(name, ">= 0", value, advice))
+    return number + 0.0  # -0.0 and 0.0 are one parameter, and must be one ledger row
+
+
+def check_prob(name: str, value: object, advice: str, error: type[AccountingError] = EventError) -> float:
+    """A number in [0, 1]."""
+    number = _real(name, value, "a number in [0, 1]", advice, error)
+    if not 0.0 <= number <= 1.0:
+        raise error(_message(name, "in [0, 1]", value, advice))
+    return number + 0.0
+
+
+def check_count(name: str, value: object, least: int, advice: str, error: type[AccountingError] = EventError) -> int:
+    """An integer >= ``least``; bool and floats are refused, numpy integers are not."""
+    rule = f"an integer >= {least}"
+    if isinstance(value, bool):
+        raise error(_message(name, rule, value, advice))
+    try:
+        number = index(value)  # type: ignore[arg-type]  # the very question that is asked
+    except TypeError:
+        raise error(_message(name, rule, value, advice)) from None
+    if number < least:
+        raise error(_message(name, rule, value, advice))
+    return number
+
+
+def check_delta(value: object) -> float:
+    """A delta at which an epsilon can be asked: strictly between 0 and 1."""
+    advice = "choose a delta well below 1 / (number of records), for instance 1e-6."
+    number = _real("delta", value, "a number in (0, 1)", advice, EventError)
+    if not 0.0 < number < 1.0:
+        raise EventError(_message("delta", "in (0, 1)", value, advice))
+    return number
+
+
+def check_epsilon(value: object) -> float:
+    """An epsilon at which a delta can be asked: finite and >= 0."""
+    return check_finite("epsilon", value, "ask for delta at a finite epsilon >= 0.")

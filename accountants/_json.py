@@ -1,0 +1,62 @@
+"""Events as plain JSON data and back, by registered name only. Private to accountants."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any, NoReturn
+
+from accountants.errors import EventError, LedgerError, RelationError
+from accountants.events import Event
+
+__all__ = ["data_to_event", "event_to_data", "refuse_constant"]
+
+
+def event_to_data(event: Event) -> dict[str, Any]:
+    """A dict of JSON values: the class name under "event", then the fields."""
+    if not is_dataclass(event):
+        raise LedgerError(
+            f"event must be a dataclass to be written as JSON, got {type(event).__name__}; declare its fields."
+        )
+    return {"event": type(event).__name__, **{f.name: _encode(getattr(event, f.name)) for f in fields(event)}}
+
+
+def _encode(value: object) -> Any:
+    if isinstance(value, Event):
+        return event_to_data(value)
+    if isinstance(value, tuple):
+        return [_encode(item) for item in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise LedgerError(
+        f"fields of an event must be numbers, strings, events or tuples of these, got {type(value).__name__}."
+    )
+
+
+def data_to_event(data: object) -> Event:
+    """The event that :func:`event_to_data` wrote. Unknown names and wrong fields raise LedgerError; nothing is imported."""
+    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
+        raise LedgerError('an event must be an object with its name under "event"; is this a ledger\'s JSON?')
+    name = data["event"]
+    kind = Event.registry.get(name)
+    if kind is None:
+        raise LedgerError(
+            f"event must be of a known class, got {name[:60]!r}; import the module that defines it before loading."
+        )
+    arguments = {key: _decode(value) for key, value in data.items() if key != "event"}
+    try:
+        return kind(**arguments)
+    except (TypeError, EventError, RelationError) as fault:
+        raise LedgerError(f"event {name!r} cannot be built from its JSON fields: {fault}") from fault
+
+
+def _decode(value: object) -> object:
+    if isinstance(value, dict):
+        return data_to_event(value)
+    if isinstance(value, list):
+        return tuple(_decode(item) for item in value)
+    return value
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """For json.loads: NaN and the infinities are not JSON, and no parameter of ours."""
+    raise LedgerError(f"numbers must be finite, got {name}; the JSON was not written by a ledger.")

@@ -1,0 +1,173 @@
+r"""The one fold: any nesting of events becomes a flat multiset of core events, and one total slack.
+
+This is the only place where counts multiply. What an event is made of is registered per class in :func:`expand`; an event that is
+made of nothing else is a core event and is left to the accountants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache, singledispatch
+from typing import final
+
+from accountants._lattice import share_slack, smoothing_tau
+from accountants._numerics import round_down, round_up, sum_up
+from accountants.errors import UnsupportedEventError
+from accountants.events import (
+    Composed,
+    DistributedDiscreteGaussian,
+    Event,
+    Gaussian,
+    PoissonSampled,
+    Repeated,
+    Within,
+)
+
+__all__ = ["Expansion", "Folded", "expand", "fold"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What one event is made of: (event, times) parts, and its own slack against them.
+
+    Args:
+        parts: the events inside, each with its count.
+        up: as in :class:`~accountants.events.Within`, for one use of the event.
+        down: likewise.
+    """
+
+    parts: tuple[tuple[Event, int], ...]
+    up: float = 0.0
+    down: float = 0.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A ledger's content as an accountant wants it.
+
+    Args:
+        parts: distinct core events with their total counts, in the order first met; counts are >= 1.
+        up: total slack upwards, rounded up.
+        down: total slack downwards, rounded up.
+    """
+
+    parts: tuple[tuple[Event, int], ...]
+    up: float
+    down: float
+
+
+def fold(entries: Iterable[tuple[Event, int]]) -> Folded:
+    """Flatten (event, times) pairs of any depth.
+
+    Args:
+        entries: events with counts.
+
+    Returns:
+        The multiset of core events and the total slack.
+
+    Raises:
+        UnsupportedEventError: a combination that nothing sound is known for.
+
+    Example:
+        >>> fold([((Gaussian(1.0) * 2 + Gaussian(3.0)) * 5, 1)]).parts
+        ((Gaussian(noise_multiplier=1.0), 10), (Gaussian(noise_multiplier=3.0), 5))
+    """
+    counts: dict[Event, int] = {}
+    ups: list[float] = []
+    downs: list[float] = []
+    stack = list(entries)[::-1]
+    while stack:
+        event, times = stack.pop()
+        if times == 0:
+            continue
+        expansion = expand(event)
+        if expansion is None:
+            counts[event] = counts.get(event, 0) + times
+            continue
+        if expansion.up or expansion.down:
+            ups.append(round_up(times * expansion.up))
+            downs.append(round_up(times * expansion.down))
+        stack.extend((part, times * count) for part, count in reversed(expansion.parts))
+    return Folded(tuple(counts.items()), sum_up(ups), sum_up(downs))
+
+
+@singledispatch
+def expand(event: Event) -> Expansion | None:
+    """What the event is made of, or None for a core event. Register a class here only if it is made of other events."""
+    return None
+
+
+@expand.register
+def _(event: Composed) -> Expansion:
+    return Expansion(tuple((part, 1) for part in event.events))
+
+
+@expand.register
+def _(event: Repeated) -> Expansion:
+    return Expansion(((event.event, event.times),))
+
+
+@expand.register
+def _(event: Within) -> Expansion:
+    return Expansion(((event.event, 1),), event.up, event.down)
+
+
+@expand.register
+@lru_cache(maxsize=1024)
+def _(event: DistributedDiscreteGaussian) -> Expansion:
+    r"""``Within(Gaussian(sqrt(n σ² - τ²) / bound), up, down)``: see :mod:`accountants._lattice`."""
+    tau = smoothing_tau(event.dim)
+    variance = round_down(event.parties * event.local_stddev**2) - round_up(tau * tau)
+    up, down = share_slack(event.local_stddev, event.parties, tau)
+    if variance <= 0.0 or not math.isfinite(event.dim * (up + down)):
+        raise UnsupportedEventError(
+            f"local_stddev must be large enough for the sum of {event.parties} shares to be close to a Gaussian, got "
+            f"{event.local_stddev!r}; use a finer lattice step, so that local_stddev is at least about 1.5.",
+            event=event,
+        )
+    multiplier = round_down(math.sqrt(variance) / event.l2_bound)
+    return Expansion(((Gaussian(multiplier), 1),), round_up(event.dim * up), round_up(event.dim * down))
+
+
+@expand.register
+@lru_cache(maxsize=1024)
+def _(event: PoissonSampled) -> Expansion | None:
+    """One coin for the whole inner event: its slack passes outside, and what is left must be one thing that can be sampled."""
+    if event.sampling_prob == 0.0:
+        return Expansion(())  # no record is ever in a batch: neighbours have the same law
+    if event.sampling_prob == 1.0:
+        return Expansion(((event.event, 1),))
+    inner = fold([(event.event, 1)])
+    if not inner.parts:
+        return Expansion((), inner.up, inner.down)
+    sampled = _sampled(event, _one_event(event, inner.parts))
+    return None if sampled == event else Expansion(((sampled, 1),), inner.up, inner.down)
+
+
+def _one_event(event: PoissonSampled, parts: tuple[tuple[Event, int], ...]) -> Event:
+    r"""The inner parts as one event with the same pair of laws.
+
+    Gaussians on one batch are one Gaussian with :math:`1/z^2 = \sum_i 1/z_i^2`: the joint noise is spherical after scaling, and for
+    adaptive choices the composition's trade-off curve is that Gaussian's. Anything else cannot be split over one coin.
+    """
+    if len(parts) == 1 and parts[0][1] == 1:
+        return parts[0][0]
+    if all(isinstance(part, Gaussian) for part, _ in parts):
+        inverse = math.fsum(n / part.noise_multiplier**2 for part, n in parts if isinstance(part, Gaussian))
+        return Gaussian(round_down(1.0 / math.sqrt(inverse), 8))
+    raise UnsupportedEventError(
+        "event under PoissonSampled must be one event, or Gaussians only: one batch serves the whole composition and no sound "
+        "curve is known here; draw a batch per release, PoissonSampled(a, q) + PoissonSampled(b, q), or sample with probability 1.",
+        event=event,
+    )
+
+
+def _sampled(event: PoissonSampled, inner: Event) -> PoissonSampled:
+    """Sampling a sample thins it: two independent coins are one coin with the product of the probabilities."""
+    if isinstance(inner, PoissonSampled):
+        return PoissonSampled(inner.event, min(1.0, round_up(event.sampling_prob * inner.sampling_prob)))
+    return PoissonSampled(inner, event.sampling_prob)

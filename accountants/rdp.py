@@ -1,0 +1,218 @@
+"""Rényi accounting: one curve per event, the sum over a ledger, and the best real order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache, singledispatch
+from typing import final
+
+from accountants._checks import check_delta, check_epsilon
+from accountants._numerics import round_up, sum_up
+from accountants.accountant import Account, folded
+from accountants.conversion import CONVERSIONS, best_epsilon, best_log_delta
+from accountants.errors import EventError, UnsupportedEventError
+from accountants.events import Event
+from accountants.fold import Folded
+from accountants.moments import log_moment, max_log_ratio
+from accountants.pairs import dominating_pairs
+from accountants.relation import Relation
+
+__all__ = ["Curve", "RDPAccountant", "rdp_curve"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The Rényi curve of ONE occurrence of an event; counts are none of its business.
+
+    Args:
+        rdp: an upper bound of the Rényi divergence, in both directions, at a real order > 1; +inf where there is none.
+        pure_epsilon: an epsilon at which delta is 0, if there is one.
+    """
+
+    rdp: Callable[[float], float]
+    pure_epsilon: float = math.inf
+
+
+@singledispatch
+def rdp_curve(event: Event, relation: Relation) -> Curve:
+    """The curve of a core event under a relation: by default, of its dominating pairs.
+
+    Register a class of your own with ``rdp_curve.register``.
+
+    Args:
+        event: a core event.
+        relation: the neighbouring relation.
+
+    Returns:
+        A curve that holds for both directions.
+
+    Raises:
+        UnsupportedEventError: nothing sound is known.
+
+    Example:
+        >>> from accountants.events import Gaussian
+        >>> round(rdp_curve(Gaussian(1.0), Relation.ADD_REMOVE).rdp(8.0), 12)
+        4.0
+    """
+    pairs = dominating_pairs(event, relation)
+    pure = max(max_log_ratio(pair) for pair in pairs)
+
+    def rdp(order: float) -> float:
+        return min(pure, round_up(max(log_moment(pair, order) for pair in pairs) / (order - 1.0)))
+
+    return Curve(rdp, pure)
+
+
+@lru_cache(maxsize=4096)
+def _cached_curve(event: Event, relation: Relation) -> Curve:
+    return rdp_curve(event, relation)
+
+
+def _total(content: Folded, relation: Relation) -> Curve:
+    """The curve of the whole: the only place where a count meets a curve."""
+    curves = [(times, _cached_curve(event, relation)) for event, times in content.parts]
+
+    def rdp(order: float) -> float:
+        return sum_up(round_up(times * curve.rdp(order)) for times, curve in curves)
+
+    return Curve(rdp, sum_up(round_up(times * curve.pure_epsilon) for times, curve in curves))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RDPAccountant:
+    r"""Adds up Rényi divergences and converts once, at the best order.
+
+    Guarantee:
+        ``epsilon`` and ``delta`` are never below the curve's value: quadrature, rounding and search err outward, by less than
+        10^-9 relative in all tested ranges. If every part is pure, epsilon is at most the sum of the pure epsilons.
+        Held by tests/accountants/test_rdp.py and tests/laws.
+
+    Args:
+        orders: orders > 1 to choose from, to reproduce published tables; None for the best real order.
+        conversion: "improved" (Canonne, Kamath & Steinke 2020) or "mironov2017".
+
+    Raises:
+        EventError: an order is not a finite number > 1, or the conversion is unknown.
+
+    Example:
+        >>> from accountants import Gaussian, PoissonSampled
+        >>> step = PoissonSampled(Gaussian(1.0), 0.01)
+        >>> round(RDPAccountant().epsilon(step * 1000, delta=1e-5, relation="add_remove"), 3)
+        2.101
+
+    References:
+        Mironov 2017 (arXiv 1702.07476v3), Propositions 1, 3; Mironov, Talwar & Zhang 2019 (arXiv 1908.10530), Theorems 4, 5;
+        Canonne, Kamath & Steinke 2020 (arXiv 2004.00010), Proposition 12.
+    """
+
+    orders: tuple[float, ...] | None = None
+    conversion: str = "improved"
+
+    def __post_init__(self) -> None:
+        if self.conversion not in CONVERSIONS:
+            names = " or ".join(CONVERSIONS)
+            raise EventError(f"conversion must be {names}, got {self.conversion!r}; improved is never worse.")
+        if self.orders is not None:
+            object.__setattr__(self, "orders", _check_orders(self.orders))
+
+    def __str__(self) -> str:
+        orders = "best real order" if self.orders is None else f"best of {len(self.orders)} orders"
+        return f"Rényi accountant ({orders}, {self.conversion} conversion)"
+
+    def epsilon(self, what: Account | Event, *, delta: float, relation: Relation | str | None = None) -> float:
+        r"""An upper bound of epsilon.
+
+        Args:
+            what: a ledger, or an event.
+            delta: in (0, 1).
+            relation: required with an event; with a ledger, its own or None.
+
+        Returns:
+            A number >= 0; +inf if nothing better is known.
+
+        Raises:
+            EventError: delta is out of range, or ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+            UnsupportedEventError: no sound curve is known.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> round(RDPAccountant().epsilon(Gaussian(1.0), delta=1e-6, relation="add_remove"), 6)
+            5.221535
+        """
+        log_delta = round_down_log(check_delta(delta))
+        content, relation = folded(what, relation)
+        total = _total(content, relation)
+        slack = sum_up((content.up, content.down))
+        base = best_epsilon(total.rdp, log_delta - content.up, CONVERSIONS[self.conversion], self.orders)
+        return round_up(min(base, total.pure_epsilon) + slack) if content.parts or slack else 0.0
+
+    def delta(self, what: Account | Event, *, epsilon: float, relation: Relation | str | None = None) -> float:
+        """An upper bound of delta.
+
+        Args:
+            what: a ledger, or an event.
+            epsilon: finite, >= 0.
+            relation: required with an event; with a ledger, its own or None.
+
+        Returns:
+            A number in [0, 1].
+
+        Raises:
+            EventError: epsilon is out of range, or ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+            UnsupportedEventError: no sound curve is known.
+
+        Example:
+            >>> from accountants import Laplace
+            >>> RDPAccountant().delta(Laplace(1.0) * 2, epsilon=2.1, relation="add_remove")
+            0.0
+        """
+        target = check_epsilon(epsilon)
+        content, relation = folded(what, relation)
+        total = _total(content, relation)
+        inner = target - sum_up((content.up, content.down))
+        if inner >= total.pure_epsilon:
+            return 0.0
+        log_delta = best_log_delta(total.rdp, inner, CONVERSIONS[self.conversion], self.orders) + content.up
+        return min(1.0, round_up(math.exp(min(log_delta, 0.0)), 16))
+
+    def supports(self, what: Account | Event, *, relation: Relation | str | None = None) -> bool:
+        """Whether every event in ``what`` has a sound curve here.
+
+        Args:
+            what: a ledger, or an event.
+            relation: the relation to hold an event under; None asks whether there is any.
+
+        Raises:
+            EventError: ``what`` is neither a ledger nor an event.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> RDPAccountant().supports(Gaussian(1.0))
+            True
+        """
+        if relation is None and isinstance(what, Event):
+            return any(self.supports(what, relation=one) for one in Relation)
+        try:
+            content, held = folded(what, relation)
+            _total(content, held)
+        except UnsupportedEventError:
+            return False
+        return True
+
+
+def round_down_log(value: float) -> float:
+    """A lower bound of log(value) for value in (0, 1)."""
+    return math.log(value) * (1.0 + 2.0**-50)
+
+
+def _check_orders(orders: Iterable[float]) -> tuple[float, ...]:
+    values = tuple(float(order) for order in orders)
+    if not values or not all(1.0 < order < math.inf for order in values):
+        raise EventError("orders must be a non-empty list of finite numbers > 1; None takes the best real order.")
+    return values
