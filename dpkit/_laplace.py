@@ -30,7 +30,7 @@ __all__ = ["RoundedLaplace", "rounded_laplace"]
 
 _CHUNK = 1 << 14
 _DIGIT = 64
-# Rounding theta costs 2**-54 and each expm1 a few units of 2**-53; P has slope at most 2 in theta for s >= 1/2.
+# Rounding theta costs 2**-54 and each expm1 a few units of 2**-53; P has slope below 2.4 in theta for s >= 1/2.
 _MARGIN = 2.0**-45
 
 
