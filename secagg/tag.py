@@ -1,13 +1,17 @@
-r"""A keyed tag that adds like the values it protects.
+r"""Pads and a keyed tag that add like the values they protect.
 
-One slot of every ciphertext holds, modulo the plaintext modulus t,
+Modulo the plaintext modulus t, party i sends in slot j of a chunk, and in the slot of the tag,
 
-.. math:: \mathrm{tag}_i = \sum_j \alpha_j x_{ij} + \rho_i \bmod t,
+.. math:: m_{ij} = x_{ij} + \beta_i \gamma_j, \qquad \mathrm{tag}_i = \sum_j \alpha_j m_{ij} + \rho_i,
 
-so the sum over parties U has the tag :math:`\sum_j \alpha_j S_j + \sum_{i \in U} \rho_i`. The factors :math:`\alpha`
-depend on session, plan and chunk, the blinds :math:`\rho` on the party as well; both are secret from the server.
-Whoever combines ciphertexts in any other way (one alone, one twice, a chunk in another's place, a constant added, other
-survivors than announced) must hit a value that is uniform to him.
+so over parties U the slots add to :math:`M_j = S_j + \gamma_j \sum_U \beta_i` and the tags to
+:math:`\sum_j \alpha_j M_j + \sum_U \rho_i`. The factors :math:`\alpha, \gamma` depend on session, plan and chunk, the
+blinds :math:`\beta, \rho` on the party as well; all are secret from the server.
+
+- Whoever combines ciphertexts in any other way (one alone, one twice, a chunk in another's place, a constant added,
+  other survivors than announced) must hit a value that is uniform to him: that is the tag's work.
+- Without the pads, a lying server could make its change vanish exactly if a party's vector is what it guesses, and
+  learn from whether the sum opens if it guessed right. With them, such a guess must hit a uniform value too.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.errors import DecodeError
 from secagg.prg import derive_key, uniform
 
-__all__ = ["SumTag", "dot_mod"]
+__all__ = ["SumTag", "dot_mod", "scale_mod"]
 
 _LIMB_BITS = 21
+_LIMB_MASK = (1 << _LIMB_BITS) - 1
 
 
 def dot_mod(left: NDArray[np.uint64], right: NDArray[np.uint64], modulus: int) -> int:
@@ -35,19 +41,28 @@ def dot_mod(left: NDArray[np.uint64], right: NDArray[np.uint64], modulus: int) -
     Returns:
         The sum of products modulo t.
     """
-    low = right & np.uint64((1 << _LIMB_BITS) - 1)
-    high = right >> np.uint64(_LIMB_BITS)
-    parts = [int(np.sum(left * limb % np.uint64(modulus))) for limb in (low, high)]
-    return (parts[0] + (parts[1] << _LIMB_BITS)) % modulus
+    limbs = (right & np.uint64(_LIMB_MASK), right >> np.uint64(_LIMB_BITS))
+    low, high = (int(np.sum(left * limb % np.uint64(modulus))) for limb in limbs)
+    return (low + (high << _LIMB_BITS)) % modulus
+
+
+def scale_mod(vector: NDArray[np.uint64], scalar: int, modulus: int) -> NDArray[np.uint64]:
+    """`vector` times `scalar` mod t, entry by entry; all in ``[0, modulus)``, modulus below 2**41."""
+    t = np.uint64(modulus)
+    low = vector * np.uint64(scalar & _LIMB_MASK) % t
+    high = vector * np.uint64(scalar >> _LIMB_BITS) % t
+    return (low + (high << np.uint64(_LIMB_BITS)) % t) % t
 
 
 @final
 class SumTag:
-    """Tags of one session.
+    """Pads and tags of one session.
 
     Guarantee:
-        A sum of anything but the announced parties' ciphertexts, one each, verifies with probability at most 1/t per
-        attempt and chunk (AES and HKDF ideal); held by ``test_a_dishonest_combination_does_not_open``.
+        A sum of anything but the announced parties' ciphertexts, one each, opens with probability at most 3/t per
+        attempt, whatever the vectors are (AES and HKDF ideal): 1/t for a forged tag, 2/t for a change that vanishes
+        under the pads. Held by ``test_a_dishonest_combination_does_not_open`` and
+        ``test_a_right_guess_does_not_open``.
 
     Args:
         group_key: 32 bytes that all parties share and the server does not know.
@@ -58,31 +73,69 @@ class SumTag:
         slots: values of one chunk.
     """
 
-    __slots__ = ("_blind_key", "_factor_key", "_modulus", "_num_parties", "_slots")
+    __slots__ = ("_keys", "_modulus", "_num_parties", "_slots")
 
     def __init__(
         self, group_key: bytes, *, session: bytes, config: bytes, modulus: int, num_parties: int, slots: int
     ) -> None:
-        self._factor_key = derive_key(group_key, salt=session, purpose=b"tag factors", parts=(config,))
-        self._blind_key = derive_key(group_key, salt=session, purpose=b"tag blinds", parts=(config,))
+        purposes = ("tag factors", "tag blinds", "pad factors", "pad blinds")
+        self._keys = {
+            purpose: derive_key(group_key, salt=session, purpose=purpose.encode(), parts=(config,))
+            for purpose in purposes
+        }
         self._modulus = modulus
         self._num_parties = num_parties
         self._slots = slots
 
-    def of(self, values: NDArray[np.uint64], *, chunk: int, party: int) -> int:
-        """The tag of one party's chunk; `values` in ``[0, t)``, shape ``(slots,)``."""
-        return (self._mixed(values, chunk) + int(self._blinds(chunk)[party])) % self._modulus
+    def seal(self, values: NDArray[np.uint64], *, chunk: int, party: int) -> NDArray[np.uint64]:
+        """One party's chunk, padded and tagged.
 
-    def matches(self, total: NDArray[np.uint64], tag: int, *, chunk: int, survivors: list[int]) -> bool:
-        """Whether `tag` is the tag of a sum over exactly `survivors`."""
-        blind = sum(int(value) for value in self._blinds(chunk)[survivors])
-        return (self._mixed(total, chunk) + blind - tag) % self._modulus == 0
+        Args:
+            values: uint64 in ``[0, t)``, shape ``(slots,)``.
+            chunk: which chunk of the vector.
+            party: whose.
 
-    def _mixed(self, values: NDArray[np.uint64], chunk: int) -> int:
-        """Σ α_j x_j mod t."""
-        factors = uniform(self._factor_key, index=chunk, count=self._slots, modulus=self._modulus)
-        return dot_mod(factors, values, self._modulus)
+        Returns:
+            uint64 in ``[0, t)``, shape ``(slots + 1,)``: the padded values and their tag.
+        """
+        padded = (values + self._pad(chunk, [party])) % np.uint64(self._modulus)
+        return np.append(padded, np.uint64(self._tag(padded, chunk, [party])))
 
-    def _blinds(self, chunk: int) -> NDArray[np.uint64]:
-        """ρ of every party in this chunk."""
-        return uniform(self._blind_key, index=chunk, count=self._num_parties, modulus=self._modulus)
+    def open(self, sums: NDArray[np.uint64], *, chunk: int, survivors: list[int]) -> NDArray[np.uint64]:
+        """The sum of the survivors' values.
+
+        Args:
+            sums: slot by slot the sum modulo t of what they sealed, shape ``(slots + 1,)``.
+            chunk: which chunk of the vector.
+            survivors: who is said to be in the sum, each once.
+
+        Returns:
+            uint64 in ``[0, t)``, shape ``(slots,)``.
+
+        Raises:
+            DecodeError: it is not the sum over exactly these parties.
+        """
+        padded = sums[:-1]
+        if self._tag(padded, chunk, survivors) != int(sums[-1]):
+            raise DecodeError("a tag does not match.")
+        t = np.uint64(self._modulus)
+        return (padded + (t - self._pad(chunk, survivors))) % t
+
+    def _tag(self, padded: NDArray[np.uint64], chunk: int, parties: list[int]) -> int:
+        """Σ_j α_j M_j + Σ_i ρ_i mod t."""
+        factors = self._stream("tag factors", chunk, self._slots)
+        return (dot_mod(factors, padded, self._modulus) + self._blind("tag blinds", chunk, parties)) % self._modulus
+
+    def _pad(self, chunk: int, parties: list[int]) -> NDArray[np.uint64]:
+        """γ_j Σ_i β_i mod t."""
+        blind = self._blind("pad blinds", chunk, parties)
+        return scale_mod(self._stream("pad factors", chunk, self._slots), blind, self._modulus)
+
+    def _blind(self, purpose: str, chunk: int, parties: list[int]) -> int:
+        """The sum of the parties' blinds mod t."""
+        blinds = self._stream(purpose, chunk, self._num_parties)
+        return sum(int(value) for value in blinds[parties]) % self._modulus
+
+    def _stream(self, purpose: str, chunk: int, count: int) -> NDArray[np.uint64]:
+        """Uniform residues of one purpose and chunk."""
+        return uniform(self._keys[purpose], index=chunk, count=count, modulus=self._modulus)

@@ -121,12 +121,13 @@ class BFVSum:
             "and from whoever reads the wire, as long as no client helps them: RLWE with ring dimension 4096 and "
             "a 54-bit modulus, within the 256-bit row of the Homomorphic Encryption Standard. A server that "
             "combines ciphertexts in any way but one from each announced party is found by a tag (chance of a "
-            f"forgery at most 2^-{self._tag_bits} per attempt, one attempt per client; that a client failed to "
-            f"open is one bit which the server may learn), and no sum of fewer than {self.min_survivors} inputs is "
-            "opened. Any single client together with the server or the wire reads everybody's vector: against "
-            "such a pair a ledger may claim only each party's own local noise. Every client learns the sum and "
-            "the list of survivors; the server learns who took part. A client can enter any vector of the planned "
-            "range. Keys are for one session: never use them for a second one."
+            f"forgery at most 2^-{self._tag_bits} per attempt, one attempt per client; a client that fails to open "
+            "tells the server one bit, which hangs on what the server changed and on encryption noise, not on the "
+            f"vectors), and no sum of fewer than {self.min_survivors} inputs is opened. Any single client together "
+            "with the server or the wire reads everybody's vector: against such a pair a ledger may claim only "
+            "each party's own local noise. Every client learns the sum and the list of survivors; the server "
+            "learns who took part. A client can enter any vector of the planned range. Keys are for one session: "
+            "never use them for a second one."
         )
 
     @property
@@ -272,8 +273,8 @@ class BFVSum:
 
     @property
     def _tag_bits(self) -> int:
-        """Bits of security of one tag."""
-        return self.plain_modulus.bit_length() - 1
+        """Bits of security of one attempt: 3/t <= 2^-bits (secagg.tag)."""
+        return self.plain_modulus.bit_length() - 3
 
     def _channel(self, party: int, session: bytes, key: bytes, limit: int) -> Channel:
         """What a party and the server share."""

@@ -1,4 +1,4 @@
-"""What a BFV sum does at a client and at the server: pack, tag and encrypt; add; decrypt, verify and unpack."""
+"""What a BFV sum does at a client and at the server: pack, pad, tag and encrypt; add; decrypt, verify and unpack."""
 
 from __future__ import annotations
 
@@ -112,23 +112,20 @@ class BFVClient:
         self._tag = tag
 
     def seal(self, vector: NDArray[np.uint64]) -> bytes:
-        """Pack, tag and encrypt."""
+        """Pack, pad, tag and encrypt."""
         return join_blobs(self._encrypt(slots, chunk) for chunk, slots in enumerate(self._layout.slots(vector)))
 
     def open(self, body: bytes, survivors: list[int]) -> NDArray[np.uint64]:
-        """Decrypt, verify every chunk's tag, and unpack."""
+        """Decrypt, verify every chunk's tag, take off the pads, and unpack."""
         slots = np.empty((self._layout.chunks, RING - 1), dtype=np.uint64)
         for chunk, blob in enumerate(split_blobs(body, self._layout.chunks)):
             plain = self._cipher.decrypt(self._backend.load(blob, FULL_BYTES))
-            if not self._tag.matches(plain[:-1], int(plain[-1]), chunk=chunk, survivors=survivors):
-                raise DecodeError("a tag does not match.")
-            slots[chunk] = plain[:-1]
+            slots[chunk] = self._tag.open(plain, chunk=chunk, survivors=survivors)
         return self._layout.values_of(slots, len(survivors))
 
     def _encrypt(self, slots: NDArray[np.uint64], chunk: int) -> bytes:
-        """One chunk: its slots and their tag."""
-        plain = np.append(slots, np.uint64(self._tag.of(slots, chunk=chunk, party=self._party)))
-        return self._cipher.encrypt(plain)
+        """One chunk: its slots, padded, and their tag."""
+        return self._cipher.encrypt(self._tag.seal(slots, chunk=chunk, party=self._party))
 
 
 @final

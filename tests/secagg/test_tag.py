@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secagg import DecodeError
 from secagg.he.planner import plain_modulus
 from secagg.prg import derive_key, uniform
-from secagg.tag import SumTag, dot_mod
+from secagg.tag import SumTag, dot_mod, scale_mod
 
 T = plain_modulus(10)
 SESSION, CONFIG = bytes([1]) * 32, bytes([2]) * 32
@@ -28,51 +29,75 @@ def test_dot_mod_does_not_overflow_at_the_largest_residues():
     assert dot_mod(top, top, T) == 4095 * (T - 1) ** 2 % T
 
 
-def test_tag_equals_its_formula_in_big_integers():
+def test_scale_mod_equals_big_integers():
+    vector = np.array([0, 1, 2**21, T - 1], dtype=np.uint64)
+    for scalar in (0, 1, 2**21 - 1, 2**21, T - 1):
+        assert scale_mod(vector, scalar, T).tolist() == [int(v) * scalar % T for v in vector]
+
+
+def _streams(chunk: int) -> list[list[int]]:
+    """Factors and blinds of the tag and of the pad."""
+    purposes = ((b"tag factors", 5), (b"tag blinds", 4), (b"pad factors", 5), (b"pad blinds", 4))
+    keys = [
+        (derive_key(bytes(32), salt=SESSION, purpose=purpose, parts=(CONFIG,)), count) for purpose, count in purposes
+    ]
+    return [uniform(key, index=chunk, count=count, modulus=T).tolist() for key, count in keys]
+
+
+def test_seal_equals_its_formula_in_big_integers():
     values, party, chunk = [5, 0, T - 1, 7, 2**40], 2, 3
-    factors = uniform(
-        derive_key(bytes(32), salt=SESSION, purpose=b"tag factors", parts=(CONFIG,)), index=3, count=5, modulus=T
-    )
-    blinds = uniform(
-        derive_key(bytes(32), salt=SESSION, purpose=b"tag blinds", parts=(CONFIG,)), index=3, count=4, modulus=T
-    )
-    expected = (sum(int(a) * x for a, x in zip(factors, values, strict=True)) + int(blinds[party])) % T
-    assert _tag().of(np.array(values, dtype=np.uint64), chunk=chunk, party=party) == expected
+    alpha, rho, gamma, beta = _streams(chunk)
+    padded = [(x + beta[party] * g) % T for x, g in zip(values, gamma, strict=True)]
+    tag = (sum(a * m for a, m in zip(alpha, padded, strict=True)) + rho[party]) % T
+    assert _tag().seal(np.array(values, dtype=np.uint64), chunk=chunk, party=party).tolist() == [*padded, tag]
 
 
-def _summed(parties: list[int], chunk: int = 0) -> tuple[np.ndarray, int]:
-    """Sum of the parties' values and of their tags."""
-    rows = {p: np.arange(5, dtype=np.uint64) * np.uint64(11) + np.uint64(p) for p in range(4)}
-    tags = sum(_tag().of(rows[p], chunk=chunk, party=p) for p in parties)
-    return sum((rows[p] for p in parties), start=np.zeros(5, dtype=np.uint64)), tags % T
+ROWS = np.arange(20, dtype=np.uint64).reshape(4, 5) * np.uint64(2**30)
+
+
+def _summed(parties: list[int], chunk: int = 0) -> np.ndarray:
+    """What decryption shows of the sum of the parties' ciphertexts."""
+    return sum((_tag().seal(ROWS[p], chunk=chunk, party=p) for p in parties), start=np.zeros(6, dtype=np.uint64)) % T
 
 
 @pytest.mark.parametrize("survivors", [[0, 1, 2, 3], [1, 3], [2]])
-def test_tag_of_a_sum_matches_its_survivors_only(survivors):
-    total, tag = _summed(survivors)
-    assert _tag().matches(total, tag, chunk=0, survivors=survivors)
-    assert not _tag().matches(total, (tag + 1) % T, chunk=0, survivors=survivors)
-    assert not _tag().matches(total, tag, chunk=1, survivors=survivors)
-    assert not _tag().matches(total, tag, chunk=0, survivors=[0, 1])
-    total[4] += np.uint64(1)
-    assert not _tag().matches(total, tag, chunk=0, survivors=survivors)
+def test_a_sum_opens_for_its_survivors_only(survivors):
+    sums = _summed(survivors)
+    assert _tag().open(sums, chunk=0, survivors=survivors).tolist() == ROWS[survivors].sum(axis=0).tolist()
+    for chunk, claimed in ((1, survivors), (0, [0, 1])):
+        with pytest.raises(DecodeError):
+            _tag().open(sums, chunk=chunk, survivors=claimed)
+    for place in range(6):
+        changed = sums.copy()
+        changed[place] = (changed[place] + np.uint64(1)) % T
+        with pytest.raises(DecodeError):
+            _tag().open(changed, chunk=0, survivors=survivors)
 
 
 @pytest.mark.parametrize("sent", [[0], [0, 0, 1], [0, 1, 2, 2], [0, 1, 3]])
-def test_tag_of_another_combination_does_not_match(sent):
-    total, tag = _summed(sent)
-    assert not _tag().matches(total, tag, chunk=0, survivors=[0, 1, 2])
+def test_another_combination_does_not_open(sent):
+    with pytest.raises(DecodeError):
+        _tag().open(_summed(sent), chunk=0, survivors=[0, 1, 2])
 
 
-def test_tags_depend_on_key_session_plan_chunk_and_party():
+def test_a_right_guess_does_not_open():
+    # the server adds r (party 1's slots - its guess of them) for an r that spares the tag slot: a change that vanishes
+    # if and only if the guess is right, were it not for the pads
+    own = _tag().seal(ROWS[1], chunk=0, party=1)
+    change = [7 * (int(slot) - int(guess)) % T for slot, guess in zip(own[:5], ROWS[1], strict=True)]
+    sums = (_summed([0, 1, 2]) + np.array([*change, 0], dtype=np.uint64)) % T
+    with pytest.raises(DecodeError):
+        _tag().open(sums, chunk=0, survivors=[0, 1, 2])
+
+
+def test_sealed_slots_depend_on_key_session_plan_chunk_and_party():
     zero = np.zeros(5, dtype=np.uint64)
-    tags = [
-        _tag().of(zero, chunk=0, party=0),
-        _tag().of(zero, chunk=1, party=0),
-        _tag().of(zero, chunk=0, party=1),
-        _tag(key=bytes([1]) * 32).of(zero, chunk=0, party=0),
-        _tag(session=bytes(32)).of(zero, chunk=0, party=0),
-        _tag(config=bytes(32)).of(zero, chunk=0, party=0),
+    sealed = [
+        _tag().seal(zero, chunk=0, party=0),
+        _tag().seal(zero, chunk=1, party=0),
+        _tag().seal(zero, chunk=0, party=1),
+        _tag(key=bytes([1]) * 32).seal(zero, chunk=0, party=0),
+        _tag(session=bytes(32)).seal(zero, chunk=0, party=0),
+        _tag(config=bytes(32)).seal(zero, chunk=0, party=0),
     ]
-    assert len(set(tags)) == 6
-    assert 0 not in tags
+    assert len(np.unique(np.array(sealed))) == 36
