@@ -11,6 +11,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -26,6 +27,8 @@ from dpkit.training.tape import Use, tensors_in
 __all__ = ["Axes", "batch_axes", "replay"]
 
 _Answer = dict[str, Tensor]
+_Outputs = Callable[[_Answer], tuple[Tensor, ...]]
+_Pull = Callable[[_Outputs, _Answer, tuple[Tensor, ...]], _Answer]
 
 
 @final
@@ -72,7 +75,7 @@ def replay(
     tensors = [tensor.detach() for tensor in tensors_in((use.args, use.kwargs))]
     split = [i for i, axis in enumerate(axes.inputs) if axis is not None]
 
-    def one(examples: list[Tensor], gradients: list[Tensor]) -> _Answer:
+    def one(pull: _Pull, examples: list[Tensor], gradients: list[Tensor]) -> _Answer:
         given = list(tensors)
         for i, example in zip(split, examples, strict=True):
             given[i] = example.unsqueeze(axes.inputs[i] or 0)
@@ -82,9 +85,8 @@ def replay(
             found = tensors_in(functional_call(inner, parameters, args, kwargs))
             return tuple(found[i] for i in signals)
 
-        values, pull = vjp(outputs, start)[:2]
-        backs = zip(signals, gradients, values, strict=True)
-        return dict(pull(tuple(back.unsqueeze(axes.outputs[i]).to(value.dtype) for i, back, value in backs))[0])
+        backs = zip(signals, gradients, strict=True)
+        return pull(outputs, start, tuple(back.unsqueeze(axes.outputs[i]) for i, back in backs))
 
     examples = [tensors[i].movedim(axes.inputs[i] or 0, 0) for i in split]
     gradients = [signal.movedim(axes.outputs[i], 0) for i, signal in signals.items()]
@@ -167,9 +169,28 @@ def _with_tensors(tree: Any, take: Callable[[], Tensor]) -> Any:
     return tree
 
 
+def _pull_functional(outputs: _Outputs, start: _Answer, backs: tuple[Tensor, ...]) -> _Answer:
+    """Gradients of outputs in parameters, in the way that ``vmap`` can batch."""
+    values, pull = vjp(outputs, start)[:2]
+    return dict(pull(tuple(back.to(value.dtype) for back, value in zip(backs, values, strict=True)))[0])
+
+
+def _pull_plain(outputs: _Outputs, start: _Answer, backs: tuple[Tensor, ...]) -> _Answer:
+    """The same by ordinary autograd, which every layer supports."""
+    leaves = {name: value.clone().requires_grad_() for name, value in start.items()}
+    with torch.enable_grad():
+        values = outputs(leaves)
+    wanted = [(value, back.to(value.dtype)) for value, back in zip(values, backs, strict=True) if value.requires_grad]
+    if not wanted:
+        return {name: torch.zeros_like(value) for name, value in start.items()}
+    heads, signals = zip(*wanted, strict=True)
+    found = torch.autograd.grad(heads, list(leaves.values()), signals, allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, found, strict=True))
+
+
 def _each(
     name: str,
-    one: Callable[[list[Tensor], list[Tensor]], _Answer],
+    one: Callable[[_Pull, list[Tensor], list[Tensor]], _Answer],
     examples: list[Tensor],
     gradients: list[Tensor],
     *,
@@ -180,11 +201,11 @@ def _each(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a missing batching rule is slow, not wrong
-                return dict(vmap(one, randomness="error")(examples, gradients))
+                return dict(vmap(partial(one, _pull_functional), randomness="error")(examples, gradients))
         except RuntimeError:  # torch's only sign that a layer cannot be batched; the loop below decides
             pass
     before = torch.get_rng_state()
-    answers = [one([x[i] for x in examples], [g[i] for g in gradients]) for i in range(len(gradients[0]))]
+    answers = [one(_pull_plain, [x[i] for x in examples], [g[i] for g in gradients]) for i in range(len(gradients[0]))]
     if not torch.equal(before, torch.get_rng_state()):
         torch.set_rng_state(before)
         raise CoverageError(

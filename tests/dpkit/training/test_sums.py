@@ -58,6 +58,12 @@ def test_units_are_added_before_the_norm(case: Case, rows, data):
     assert_close(found.value, clipped_oracle(case.model, groups, 0.5 * SHRINK), scale_of(case.model, inputs))
 
 
+def test_a_unit_with_many_examples_stays_within_the_bound():
+    inputs = torch.ones(5, 3)
+    assert norm(total_of(nn.Linear(3, 2), inputs, 0.5, units=torch.zeros(5, dtype=torch.int64)).value) <= 0.5
+    assert norm(total_of(nn.Linear(3, 2), inputs, 0.5, units=torch.tensor([9, 9, 4, 4, 4])).value) <= 1.0
+
+
 @given(cases(), st.integers(2, 6), st.sampled_from(METHODS))
 def test_one_example_moves_the_sum_by_at_most_the_bound(case: Case, rows, method):
     bound, model = 0.3, case.model.float()

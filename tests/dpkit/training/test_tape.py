@@ -114,7 +114,10 @@ def test_layers_that_mix_examples_are_refused_by_name(layer):
     model = nn.Sequential(nn.Linear(3, 4), layer)
     inputs = torch.randn(2, 3) if not isinstance(layer, nn.InstanceNorm1d) else torch.randn(2, 4, 3)
     model = model if inputs.dim() == 2 else nn.Sequential(nn.Identity(), layer)
-    with record(model), pytest.raises((CoverageError, ValueError), match=r"layer '1'.*GroupNorm|track_running|SyncBatch"):
+    with (
+        record(model),
+        pytest.raises((CoverageError, ValueError), match=r"layer '1'.*GroupNorm|track_running|SyncBatch"),
+    ):
         model(inputs)
 
 

@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch import nn
+
+from dpkit.clip import FlatClip
+from dpkit.errors import CoverageError
+from dpkit.training import clipped_sum, record
+from tests.oracles.training import Recurrent, clipped_oracle, losses_of
+
+
+class Wrapped(nn.Module):
+    """Calls a function of the test's, so that a recorded layer can misbehave."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.weight, self.function = nn.Parameter(torch.tensor([1.0, -2.0, 0.5])), function
+
+    def forward(self, *args, **kwargs):
+        return self.function(self.weight, *args, **kwargs)
+
+
+def total_of(model, *inputs, method="auto", **named):
+    with record(model) as tape:
+        losses = losses_of(model(*inputs, **named))
+    return clipped_sum(tape, losses, FlatClip(1e6), method=method).value
+
+
+@pytest.mark.parametrize("method", ["auto", "loop"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Sequential(nn.Dropout(0.0), nn.MultiheadAttention(4, 2, dropout=0.5)),
+        nn.LSTM(4, 4, num_layers=2, dropout=0.5),
+        Wrapped(lambda weight, x: x[..., :3] * weight * torch.rand(3)),
+    ],
+    ids=["attention", "lstm", "own"],
+)
+def test_a_layer_that_draws_random_numbers_is_refused(layer, method):
+    inputs = torch.randn(5, 3, 4) if not isinstance(layer, Wrapped) else torch.randn(3, 4)
+    inner = layer[1] if isinstance(layer, nn.Sequential) else layer
+    with record(inner) as tape:
+        out = inner(inputs, inputs, inputs)[0] if inner is not layer else inner(inputs)
+    out = out[0] if isinstance(out, tuple) else out
+    before = torch.get_rng_state()
+    with pytest.raises(CoverageError, match="draws random numbers"):
+        clipped_sum(tape, losses_of(out.transpose(0, 1) if out.dim() > 2 else out), FlatClip(1.0), method=method)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_arguments_of_every_kind_are_cut():
+    def function(weight, pair, *, table, scale, flag=True):
+        first, second = pair
+        return first * weight + second * weight.square() * scale * table["x"] * (2.0 if flag else 1.0)
+
+    model = Wrapped(function)
+    inputs = [torch.randn(4, 3) for _ in range(3)]
+    named = {"table": {"x": inputs[2]}, "scale": torch.tensor(0.3), "flag": False}
+    vmapped = total_of(model, (inputs[0], inputs[1]), **named)["weight"]
+    looped = total_of(model, (inputs[0], inputs[1]), **named, method="loop")["weight"]
+    model.zero_grad()
+    losses_of(model((inputs[0], inputs[1]), **named)).sum().backward()
+    for found in (vmapped, looped):  # far below the bound: the plain gradient; 12 products in float32
+        torch.testing.assert_close(found, model.weight.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_that_cannot_be_batched_is_looped():
+    def function(weight, x):
+        return x * weight if x.sum().item() > 0 else x * weight.square()
+
+    model = Wrapped(function)
+    inputs = torch.rand(4, 3)
+    torch.testing.assert_close(
+        total_of(model, inputs)["weight"],
+        clipped_oracle(model, list(inputs.split(1)), 1e6)["weight"],
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_layers_count_as_many_as_time_steps_do_not_confuse_the_axes():
+    # two layers and two examples: the hidden state (layers, batch, hidden) has its batch second
+    model = nn.LSTM(3, 4, num_layers=2, batch_first=True).double()
+    inputs = torch.randn(2, 5, 3, dtype=torch.float64)
+
+    def losses(batch):
+        return losses_of(model(batch)[1][0].transpose(0, 1))
+
+    with record(model) as tape:
+        found = clipped_sum(tape, losses(inputs), FlatClip(1e6)).value
+    expected = torch.autograd.grad(losses(inputs).sum(), list(model.parameters()))
+    for (name, _), value in zip(model.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9)
+
+
+def test_time_first_is_not_taken_for_the_batch():
+    model = Recurrent(nn.LSTM, batch_first=False)
+    model.cell.batch_first = True  # now it treats time as the batch
+    with record(model) as tape:
+        losses = losses_of(model(torch.randn(4, 3, 3)))
+    with pytest.raises(CoverageError, match=r"axis 0 must be the batch of 4 examples"):
+        clipped_sum(tape, losses, FlatClip(1.0))
