@@ -1,7 +1,7 @@
 """accountants: what did it cost? Events, a ledger of them, and certified upper bounds of what they reveal.
 
-Modules, in the order data flows: relation, events, fold, pairs, moments, rdp (with conversion), accountant, best, ledger, statement,
-calibrate, testing.
+Modules, in the order data flows: relation, events, fold, pairs, moments, rdp (with conversion), accountant, best,
+ledger, statement, calibrate, testing.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")

@@ -13,14 +13,15 @@ __all__ = ["check_count", "check_delta", "check_epsilon", "check_finite", "check
 
 def _real(name: str, value: object, rule: str, advice: str, error: type[AccountingError]) -> float:
     """``value`` as a finite float; bool, NaN, infinities and anything that is not a real number are refused."""
-    if isinstance(value, Real) and not isinstance(value, bool):
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, Real):
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
-        if math.isfinite(number):
-            return number
-    raise error(_message(name, rule, value, advice))
+    if not math.isfinite(number):
+        raise error(_message(name, rule, value, advice))
+    return number
 
 
 def _message(name: str, rule: str, value: object, advice: str) -> str:

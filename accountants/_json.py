@@ -12,12 +12,18 @@ __all__ = ["data_to_event", "event_to_data", "refuse_constant"]
 
 
 def event_to_data(event: Event) -> dict[str, Any]:
-    """A dict of JSON values: the class name under "event", then the fields."""
-    if not is_dataclass(event):
+    """A dict of JSON values: the class name under "type", then the fields."""
+    kind: type = type(event)
+    if not is_dataclass(kind):
         raise LedgerError(
             f"event must be a dataclass to be written as JSON, got {type(event).__name__}; declare its fields."
         )
-    return {"event": type(event).__name__, **{f.name: _encode(getattr(event, f.name)) for f in fields(event)}}
+    names = [field.name for field in fields(kind)]
+    if "type" in names:
+        raise LedgerError(
+            f'fields of {kind.__name__} must not be called "type", which holds the name in JSON; rename it.'
+        )
+    return {"type": kind.__name__, **{name: _encode(getattr(event, name)) for name in names}}
 
 
 def _encode(value: object) -> Any:
@@ -33,16 +39,16 @@ def _encode(value: object) -> Any:
 
 
 def data_to_event(data: object) -> Event:
-    """The event that :func:`event_to_data` wrote. Unknown names and wrong fields raise LedgerError; nothing is imported."""
-    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
-        raise LedgerError('an event must be an object with its name under "event"; is this a ledger\'s JSON?')
-    name = data["event"]
+    """The event that :func:`event_to_data` wrote. Unknown names raise LedgerError; nothing is imported."""
+    if not isinstance(data, dict) or not isinstance(data.get("type"), str):
+        raise LedgerError('an event must be an object with its name under "type"; is this a ledger\'s JSON?')
+    name = data["type"]
     kind = Event.registry.get(name)
     if kind is None:
         raise LedgerError(
             f"event must be of a known class, got {name[:60]!r}; import the module that defines it before loading."
         )
-    arguments = {key: _decode(value) for key, value in data.items() if key != "event"}
+    arguments = {key: _decode(value) for key, value in data.items() if key != "type"}
     try:
         return kind(**arguments)
     except (TypeError, EventError, RelationError) as fault:

@@ -1,17 +1,18 @@
 r"""How far sums of discrete Gaussians on the integers are from a Gaussian, per coordinate and rigorously. Private.
 
-Write :math:`\rho_s(x) = e^{-x^2/2s^2}`, :math:`\varphi_s` for the N(0, s²) density, and
-:math:`\eta(s) = 2\sum_{m\ge1} e^{-2\pi^2 s^2 m^2}`. By Poisson summation the normaliser of a discrete Gaussian at any real centre is
+Write :math:`\rho_s(x) = e^{-x^2/2s^2}`, :math:`\varphi_s` for the N(0, s²) density, and :math:`\eta(s) =
+2\sum_{m\ge1} e^{-2\pi^2 s^2 m^2}`. By Poisson summation the normaliser of a discrete Gaussian at any real centre is
 :math:`s\sqrt{2\pi}(1+\theta)`, :math:`|\theta| \le \eta(s)`.
 
-*Shares.* Let K_i be discrete Gaussian with parameter σ and real centre c_i, i = 1..n, independent, c = Σ c_i. The terms of
-P[ΣK = z] run over a coset of the lattice :math:`A_{n-1}`; Poisson summation over its dual gives
+*Shares.* Let K_i be discrete Gaussian with parameter σ and real centre c_i, i = 1..n, independent, c = Σ c_i. The
+terms of P[ΣK = z] run over a coset of the lattice :math:`A_{n-1}`; Poisson summation over its dual gives
 
 .. math:: P[\Sigma K = z] = \varphi_{\sqrt n\sigma}(z-c)\,(1+\theta_z)/\prod_i(1+\theta_i),\qquad
    |\theta_z| \le \eta_A = \sum_{y \in A^*_{n-1}\setminus 0} e^{-2\pi^2\sigma^2|y|^2},\quad |\theta_i| \le \eta(\sigma).
 
-*Smoothing.* Rounding y ~ N(c, s² - τ²) to the discrete Gaussian with parameter τ centred at y has the law
-:math:`f(z) = \varphi_s(z-c)/(1+\theta)`, :math:`|\theta| \le \eta(\tau)`; it is a post-processing of a Gaussian of variance s² - τ².
+*Smoothing.* Rounding y ~ N(c, s² - τ²) to the discrete Gaussian with parameter τ centred at y has the law :math:`f(z)
+= \varphi_s(z-c)/(1+\theta)`, :math:`|\theta| \le \eta(\tau)`; it is a post-processing of a Gaussian of variance s² -
+τ².
 
 Dividing the two with s² = nσ²: log(P/f) lies in [-down, up] per coordinate, with
 
@@ -37,7 +38,7 @@ _SLACK = 1e-12  # what smoothing may cost in log-ratio over all coordinates: the
 
 
 def smoothing_tau(dim: int) -> float:
-    r"""The smallest τ, up to rounding, for which smoothing costs at most 10^-12 over all coordinates, both ways together.
+    r"""The smallest τ, up to rounding, for which smoothing costs at most 10^-12 over all coordinates, up and down.
 
     For :math:`x = e^{-2\pi^2\tau^2} \le 10^{-12}/8`: η(τ) <= 2x(1+x), log(1+η) - log(1-η) <= 2η(1+η) <= 5x, hence
     :math:`\tau = \sqrt{\log(5\,\mathrm{dim}/10^{-12})/2\pi^2}`.
@@ -62,8 +63,8 @@ def log_dual_sum(sigma: float, n: int) -> float:
     .. math:: \eta_A \le 2\sqrt{cn/\pi}\int_0^{1/2} e^{-cnt^2}\,\bigl[(1+r(t))^n - 1\bigr] dt,\qquad
        r(t) = \sum_{m\ne0} e^{-c(m^2-2mt)}
 
-    (the Gaussian mass beyond 1/2, which would be subtracted, is dropped). r is increasing: on each cell of a grid the bracket is
-    taken at the right end and the Gaussian mass in closed form, an upper Riemann sum.
+    (the Gaussian mass beyond 1/2, which would be subtracted, is dropped). r is increasing: on each cell of a grid the
+    bracket is taken at the right end and the Gaussian mass in closed form, an upper Riemann sum.
     """
     from scipy.special import log_ndtr
 

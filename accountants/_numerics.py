@@ -1,7 +1,8 @@
-r"""Small numeric tools: directed rounding, stable remainders of exponentials, one-dimensional search. Private to accountants.
+r"""Small numeric tools: directed rounding, remainders of exponentials, one-dimensional search. Private.
 
-Rounding: every bound that leaves the package is widened by a stated multiple of ``EPS`` (the spacing of float64 at 1), which
-covers the rounding of the elementary functions (taken to err by at most 4 EPS; a test compares with mpmath).
+Rounding: every bound that leaves the package is widened by a stated multiple of ``EPS`` (the spacing of float64 at
+    1), which covers the rounding of the elementary functions (taken to err by at most 4 EPS; a test compares with
+    mpmath).
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ _GOLDEN = (3.0 - math.sqrt(5.0)) / 2.0
 
 
 def minimise(function: Callable[[float], float], low: float, high: float, start: float, tolerance: float) -> float:
-    """The least value seen of a function with one valley on [low, high]: bracket by doubling steps, then Brent's search.
+    """The least value seen of a function with one valley on [low, high]: doubling steps, then Brent's search.
 
-    Every point inside is as valid a bound as the best one, so a function with several valleys costs tightness, not soundness.
+    Every point inside is as valid a bound as the best one, so a function with several valleys costs tightness, not
+    soundness.
     """
     left, mid, right, value = _bracket(function, low, high, start)
     x = w = v = mid

@@ -28,8 +28,8 @@ class Account(Protocol):
 class Accountant(Protocol):
     """A function from what was recorded to what it cost. An accountant holds no history.
 
-    ``what`` is a ledger, or an event; with an event the relation is required. Results are upper bounds. ``str()`` of an accountant
-    names it in statements.
+    ``what`` is a ledger, or an event; with an event the relation is required. Results are upper bounds. ``str()`` of
+    an accountant names it in statements.
     """
 
     def epsilon(self, what: Account | Event, *, delta: float, relation: Relation | str | None = None) -> float:
@@ -57,6 +57,7 @@ def folded(what: Account | Event, relation: Relation | str | None) -> tuple[Fold
     own = what.relation
     if relation is not None and as_relation(relation) is not own:
         raise RelationError(
-            f"relation must be the ledger's own, {own.value}, got {as_relation(relation).value}; leave it out for a ledger."
+            f"relation must be the ledger's own, {own.value}, got {as_relation(relation).value}; "
+            "leave it out for a ledger."
         )
     return fold([(event, times) for event, times, _ in what.entries]), own

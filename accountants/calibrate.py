@@ -29,8 +29,8 @@ def calibrate(
 ) -> float:
     """The smallest x for which ``build(x)`` costs at most epsilon.
 
-    The cost must fall with x, as it does with noise. The value returned was itself evaluated and meets the target; x (1 - tolerance)
-    does not. Where ``build`` refuses x, or no bound is known, x counts as too small.
+    The cost must fall with x, as it does with noise. The value returned was itself evaluated and meets the target; x
+    (1 - tolerance) does not. Where ``build`` refuses x, or no bound is known, x counts as too small.
 
     Guarantee:
         ``epsilon(build(x)) <= epsilon`` for the x returned (test_calibrate_is_on_the_safe_side).
@@ -45,7 +45,8 @@ def calibrate(
         tolerance: relative, in (0, 1).
 
     Returns:
-        x, within the relative tolerance above the smallest that meets the target; ``bracket[0]`` if that meets it already.
+        x, within the relative tolerance above the smallest that meets the target; ``bracket[0]`` if that meets it
+        already.
 
     Raises:
         EventError: a parameter is out of its domain.
@@ -54,7 +55,9 @@ def calibrate(
 
     Example:
         >>> from accountants import Gaussian, PoissonSampled
-        >>> x = calibrate(lambda z: PoissonSampled(Gaussian(z), 0.01) * 1000, epsilon=2.0, delta=1e-5, relation="add_remove")
+        >>> def plan(noise_multiplier):
+        ...     return PoissonSampled(Gaussian(noise_multiplier), 0.01) * 1000
+        >>> x = calibrate(plan, epsilon=2.0, delta=1e-5, relation="add_remove")
         >>> 1.01 < x < 1.05
         True
     """
@@ -76,7 +79,7 @@ def calibrate(
         return low
     if bracket is not None and not affordable(high):
         raise CalibrationError(
-            f"bracket must contain a value that meets epsilon {target!r}, got high end {high!r}; raise it or the target."
+            f"bracket must contain a value that meets epsilon {target!r}, got high end {high!r}; raise one of them."
         )
     while low < high * (1.0 - tolerance):
         middle = math.sqrt(low) * math.sqrt(high)
@@ -101,8 +104,8 @@ def _find_bracket(affordable: Callable[[float], bool], target: float) -> tuple[f
         x *= 2.0
         if x > _LARGEST:
             raise CalibrationError(
-                f"epsilon must be within reach, got {target!r}, which no x up to {x:.1e} meets; raise epsilon or delta, release "
-                "less, or give a bracket (the cost must fall as x grows)."
+                f"epsilon must be within reach, got {target!r}, which no x up to {x:.1e} meets; raise epsilon or "
+                "delta, release less, or give a bracket (the cost must fall as x grows)."
             )
     return x, 2.0 * x
 

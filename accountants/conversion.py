@@ -5,12 +5,13 @@ With t = α - 1, K = t RDP(α) and an offset c(t) that depends on the theorem on
 .. math:: \log\delta = K - t\epsilon + c(t), \qquad \epsilon = (K + \log(1/\delta) + c(t))/t .
 
 * ``mironov2017``: c = 0 (Mironov 2017, Proposition 3).
-* ``improved``: c = t log t - (1+t) log(1+t), from the largest ratio of max(0, 1 - e^{ε-x}) to e^{t(x-ε)} (Canonne, Kamath & Steinke 2020,
-  Proposition 12; Balle et al. 2020, Theorem 21). Beside it stands Bretagnolle-Huber: δ(0) <= sqrt(1 - e^{-KL}), KL <= RDP(α).
+* ``improved``: c = t log t - (1+t) log(1+t), from the largest ratio of max(0, 1 - e^{ε-x}) to e^{t(x-ε)} (Canonne,
+  Kamath & Steinke 2020, Proposition 12; Balle et al. 2020, Theorem 21). Beside it stands Bretagnolle-Huber: δ(0) <=
+  sqrt(1 - e^{-KL}), KL <= RDP(α).
 
-Both inequalities hold for every real ε, which the slack of ``Within`` needs. K is convex in t, and so is the offset, so log δ is
-convex and ε has one valley in t: the best real order is found by a one-dimensional search. Every order gives a bound, so a search that
-stopped early costs tightness and nothing else.
+Both inequalities hold for every real ε, which the slack of ``Within`` needs. K is convex in t, and so is the offset,
+so log δ is convex and ε has one valley in t: the best real order is found by a one-dimensional search. Every order
+gives a bound, so a search that stopped early costs tightness and nothing else.
 """
 
 from __future__ import annotations
@@ -43,28 +44,24 @@ class Conversion:
         if math.isinf(rdp):
             return math.inf
         t = order - 1.0
-        if self.total_variation and 0.5 * _log_one_minus_exp(-rdp) <= log_delta:
-            return 0.0
         offset = self.offset(t)
         rounding = 8.0 * EPS * (t * rdp - log_delta - offset)
         return (t * rdp - log_delta + offset + rounding) / t
 
     def log_delta(self, order: float, rdp: float, epsilon: float) -> float:
-        """The log δ of one order, rounded up; at most 0."""
+        """The log δ of one order, rounded up; may be positive."""
         if math.isinf(rdp):
-            return 0.0
+            return math.inf
         t = order - 1.0
         offset = self.offset(t)
-        value = t * (rdp - epsilon) + offset + 8.0 * EPS * (t * (rdp + abs(epsilon)) - offset)
-        if self.total_variation and epsilon >= 0.0:
-            value = min(value, 0.5 * _log_one_minus_exp(-rdp))
-        return min(0.0, value)
+        return t * (rdp - epsilon) + offset + 8.0 * EPS * (t * (rdp + abs(epsilon)) - offset)
 
-
-def _log_one_minus_exp(x: float) -> float:
-    """log(1 - e^x) for x <= 0, rounded up."""
-    value = -math.expm1(x)
-    return math.log(value) * (1.0 - 4.0 * EPS) + 4.0 * EPS if value > 0.0 else -math.inf
+    def log_delta_at_zero(self, rdp: float) -> float:
+        """Bretagnolle-Huber's log δ at ε >= 0, rounded up; +inf for a theorem that does without."""
+        value = -math.expm1(-rdp)
+        if not self.total_variation or value > 1.0:
+            return math.inf
+        return 0.5 * math.log(value) * (1.0 - 4.0 * EPS) + 4.0 * EPS if value > 0.0 else -math.inf
 
 
 def _improved_offset(t: float) -> float:
@@ -100,10 +97,10 @@ def best_epsilon(
 
     if log_delta == -math.inf:
         return math.inf
-    if orders is not None:
-        return max(0.0, min(at(order) for order in orders))
-    divergence = max(rdp(_FIRST_ORDER), 1e-300)
-    return max(0.0, _least(at, math.sqrt(-log_delta / divergence)))
+    least = rdp(_FIRST_ORDER if orders is None else min(orders))
+    if conversion.log_delta_at_zero(least) <= log_delta:
+        return 0.0
+    return max(0.0, _least(at, orders, math.sqrt(-log_delta / least) if least > 0.0 else math.inf))
 
 
 def best_log_delta(
@@ -114,14 +111,15 @@ def best_log_delta(
     def at(order: float) -> float:
         return conversion.log_delta(order, rdp(order), epsilon)
 
+    least = rdp(_FIRST_ORDER if orders is None else min(orders))
+    at_zero = conversion.log_delta_at_zero(least) if epsilon >= 0.0 else math.inf
+    guess = max(epsilon / least - 1.0, 1e-3) / 2.0 if least > 0.0 else math.inf
+    return min(0.0, at_zero, _least(at, orders, guess))
+
+
+def _least(at: Callable[[float], float], orders: tuple[float, ...] | None, guess: float) -> float:
+    """The least value of a bound over the orders; ``guess`` is t where the valley of a Gaussian would be."""
     if orders is not None:
-        return min(0.0, *(at(order) for order in orders))
-    divergence = max(rdp(_FIRST_ORDER), 1e-300)
-    return min(0.0, _least(at, max(epsilon / divergence - 1.0, 1e-3) / 2.0))
-
-
-def _least(at: Callable[[float], float], guess: float) -> float:
-    """The least value of a bound over all real orders; ``guess`` is t where the valley of a Gaussian would be."""
-    start = min(max(math.log(guess), _LOW), _HIGH) if guess < math.inf else _HIGH
-    valley = minimise(lambda log_t: at(1.0 + math.exp(log_t)), _LOW, _HIGH, start, _TOLERANCE)
-    return min(at(_FIRST_ORDER), valley)
+        return min(at(order) for order in orders)
+    start = math.log(guess) if 0.0 < guess < math.inf else math.copysign(math.inf, guess - 1.0)
+    return minimise(lambda log_t: at(1.0 + math.exp(log_t)), _LOW, _HIGH, min(max(start, _LOW), _HIGH), _TOLERANCE)

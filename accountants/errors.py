@@ -7,7 +7,8 @@
     ├─ UnsupportedEventError  (NotImplementedError)  no accountant at hand can soundly hold this event
     ├─ RelationError          (ValueError)           a relation is missing, or is not the one that was promised
     ├─ LedgerError            (ValueError)           a ledger, or its JSON, is not well formed
-    └─ CalibrationError       (RuntimeError)         no parameter in reach meets the target
+    ├─ CalibrationError       (RuntimeError)         no parameter in reach meets the target
+    └─ LawError               (AssertionError)       an event or accountant breaks a law of accountants.testing
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = [
     "AccountingError",
     "CalibrationError",
     "EventError",
+    "LawError",
     "LedgerError",
     "RelationError",
     "UnsupportedEventError",
@@ -52,3 +54,7 @@ class LedgerError(AccountingError, ValueError):
 
 class CalibrationError(AccountingError, RuntimeError):
     """No parameter in reach meets the target."""
+
+
+class LawError(AccountingError, AssertionError):
+    """An event or an accountant breaks a law of accountants.testing."""

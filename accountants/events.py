@@ -1,8 +1,8 @@
 """Events: what was released about one record, as frozen data.
 
-An event says nothing about how it is accounted: curves live with the accountants (:mod:`accountants.rdp`), the choice of the
-two worst laws in :mod:`accountants.pairs`. Additive noise is given relative to the bound of ONE record's contribution, so no
-event mentions a neighbouring relation.
+An event says nothing about how it is accounted: curves live with the accountants (:mod:`accountants.rdp`), the choice
+of the two worst laws in :mod:`accountants.pairs`. Additive noise is given relative to the bound of ONE record's
+contribution, so no event mentions a neighbouring relation.
 
 A third party adds an event with one class here and one curve there::
 
@@ -20,10 +20,8 @@ The class is then known to ledgers and their JSON by its name. Fields are number
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Iterable
 from dataclasses import dataclass
-from inspect import isabstract
 from typing import Any, ClassVar, final
 
 from accountants._checks import check_count, check_finite, check_positive, check_prob
@@ -41,11 +39,12 @@ __all__ = [
 ]
 
 
-class Event(ABC):
+class Event:
     """Base of all events: a frozen, hashable description of one release.
 
-    ``event * n`` is the event n times, ``a + b`` is one after the other; both may depend on earlier results, but the events
-    themselves are fixed in advance. Subclasses are frozen dataclasses; they are registered for JSON by their class name.
+    ``event * n`` is the event n times, ``a + b`` is one after the other; both may depend on earlier results, but the
+    events themselves are fixed in advance. Subclasses are frozen dataclasses; they are registered for JSON by their
+    class name.
 
     Example:
         >>> Gaussian(2.0) * 3 + Laplace(1.0)
@@ -56,15 +55,14 @@ class Event(ABC):
     registry: ClassVar[dict[str, type[Event]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Register the class by name; a name belongs to one class (dataclass slots make the class twice: the later one wins)."""
+        """Register the class by name. Slots make a dataclass twice over: of the same definition the later wins."""
         super().__init_subclass__(**kwargs)
         known = Event.registry.get(cls.__name__)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise EventError(
-                f"event name must be unique, got a second {cls.__name__!r} (the first is in {known.__module__}); rename the class."
+                f"event name must be unique, got a second {cls.__name__!r} beside {known.__module__}; rename it."
             )
-        if not isabstract(cls):
-            Event.registry[cls.__name__] = cls
+        Event.registry[cls.__name__] = cls
 
     def __mul__(self, times: int) -> Repeated:
         return Repeated(self, times)
@@ -143,9 +141,10 @@ class Laplace(Event):
 class DistributedDiscreteGaussian(Event):
     """The sum of independent discrete Gaussians, one drawn by each party, in lattice units.
 
-    Party i releases an integer vector drawn from the discrete Gaussian centred at its own REAL vector; only the sum is seen.
-    The noise does the rounding: there is no other. Holds for a fixed, public set of parties; sampling of records inside
-    parties that are always present may be added by :class:`PoissonSampled`, sampling of parties may not.
+    Party i releases an integer vector drawn from the discrete Gaussian centred at its own REAL vector; only the sum
+    is seen. The noise does the rounding: there is no other. Holds for a fixed, public set of parties; sampling of
+    records inside parties that are always present may be added by :class:`PoissonSampled`, sampling of parties may
+    not.
 
     Args:
         local_stddev: parameter sigma of each party's noise, lattice units.
@@ -180,7 +179,8 @@ class DistributedDiscreteGaussian(Event):
 class Within(Event):
     r"""A release whose law is almost that of ``event``: every log-ratio to it lies in [-down, up].
 
-    Then :math:`\delta(\epsilon) \le e^A \delta_0(\epsilon - A - B)` with A and B the sums of ``up`` and ``down`` over all
+    Then :math:`\delta(\epsilon) \le e^A \delta_0(\epsilon - A - B)` with A and B the sums of ``up`` and ``down`` over
+    all
     releases: the slack is applied once, outside the composition (applying it release by release is unsound).
 
     Args:
@@ -279,9 +279,10 @@ class Composed(Event):
     events: tuple[Event, ...]
 
     def __post_init__(self) -> None:
-        if isinstance(self.events, Event) or not isinstance(self.events, Iterable):
-            raise EventError(f"events must be an iterable of events, got {type(self.events).__name__}; use [a, b].")
-        events = tuple(self.events)
+        given: object = self.events
+        if not isinstance(given, Iterable):
+            raise EventError(f"events must be an iterable of events, got {type(given).__name__}; use [a, b].")
+        events = tuple(given)
         for event in events:
             _check_event("events", event)
         object.__setattr__(self, "events", events)

@@ -1,7 +1,7 @@
 r"""The one fold: any nesting of events becomes a flat multiset of core events, and one total slack.
 
-This is the only place where counts multiply. What an event is made of is registered per class in :func:`expand`; an event that is
-made of nothing else is a core event and is left to the accountants.
+This is the only place where counts multiply. What an event is made of is registered per class in :func:`expand`; an
+event that is made of nothing else is a core event and is left to the accountants.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _(event: DistributedDiscreteGaussian) -> Expansion:
 @expand.register
 @lru_cache(maxsize=1024)
 def _(event: PoissonSampled) -> Expansion | None:
-    """One coin for the whole inner event: its slack passes outside, and what is left must be one thing that can be sampled."""
+    """One coin for the whole inner event: its slack passes outside, and what is left must be one event."""
     if event.sampling_prob == 0.0:
         return Expansion(())  # no record is ever in a batch: neighbours have the same law
     if event.sampling_prob == 1.0:
@@ -151,8 +151,9 @@ def _(event: PoissonSampled) -> Expansion | None:
 def _one_event(event: PoissonSampled, parts: tuple[tuple[Event, int], ...]) -> Event:
     r"""The inner parts as one event with the same pair of laws.
 
-    Gaussians on one batch are one Gaussian with :math:`1/z^2 = \sum_i 1/z_i^2`: the joint noise is spherical after scaling, and for
-    adaptive choices the composition's trade-off curve is that Gaussian's. Anything else cannot be split over one coin.
+    Gaussians on one batch are one Gaussian with :math:`1/z^2 = \sum_i 1/z_i^2`: the joint noise is spherical after
+    scaling, and for adaptive choices the composition's trade-off curve is that Gaussian's. Anything else cannot be
+    split over one coin.
     """
     if len(parts) == 1 and parts[0][1] == 1:
         return parts[0][0]
@@ -160,8 +161,9 @@ def _one_event(event: PoissonSampled, parts: tuple[tuple[Event, int], ...]) -> E
         inverse = math.fsum(n / part.noise_multiplier**2 for part, n in parts if isinstance(part, Gaussian))
         return Gaussian(round_down(1.0 / math.sqrt(inverse), 8))
     raise UnsupportedEventError(
-        "event under PoissonSampled must be one event, or Gaussians only: one batch serves the whole composition and no sound "
-        "curve is known here; draw a batch per release, PoissonSampled(a, q) + PoissonSampled(b, q), or sample with probability 1.",
+        "event under PoissonSampled must be one event, or Gaussians only: one batch serves the whole composition and "
+        "no sound curve is known here; draw a batch per release, PoissonSampled(a, q) + PoissonSampled(b, q), or "
+        "record it unsampled, which is always an upper bound.",
         event=event,
     )
 

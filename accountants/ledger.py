@@ -92,14 +92,15 @@ class Ledger:
         """Record a release.
 
         Args:
-            what: an event; or a release, that is an object with an ``event`` and, optionally, ``secure`` (False if its randomness
-                was seeded).
+            what: an event; or a release, that is an object with an ``event`` and, optionally, ``secure`` (False if
+                its randomness was seeded).
             times: how many such releases, >= 0. An event ``e * n`` is recorded as n releases of e.
             note: a remark that is kept with the row.
 
         Raises:
             LedgerError: ``what`` carries no event, or ``times`` or ``note`` is not what it must be.
-            UnsupportedEventError: no accountant has a sound bound for it under this relation: refused now rather than after the fact.
+            UnsupportedEventError: no accountant has a sound bound for it under this relation: refused now rather than
+                after the fact.
 
         Example:
             >>> from accountants import Laplace
@@ -112,7 +113,8 @@ class Ledger:
         times = check_count("times", times, 0, "count the releases.", LedgerError)
         note = _check_text("note", note)
         while isinstance(event, Repeated):
-            event, times = event.event, times * event.times
+            times *= event.times
+            event = event.event
         last = self._rows[-1] if self._rows else None
         merges = last is not None and last[2] == note and last[0] == event
         if not merges:
@@ -280,6 +282,7 @@ def _event_of(what: object) -> tuple[Event, bool]:
     secure = getattr(what, "secure", True)
     if not isinstance(event, Event) or not isinstance(secure, bool):
         raise LedgerError(
-            f"what must be an event or a release that carries one, got {type(what).__name__}; a mechanism's release() returns such."
+            f"what must be an event or a release that carries one, got {type(what).__name__}; a mechanism's release() "
+            "returns such."
         )
     return event, secure

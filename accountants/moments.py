@@ -1,22 +1,28 @@
-r"""Log-moments of a pair of laws at any real order: :math:`K(\alpha) = \log E_Q[(P/Q)^\alpha] = (\alpha-1)\,\mathrm{RDP}(\alpha)`.
+r"""Log-moments of a pair of laws at any real order.
 
-A sampled pair is turned into a table: points of Q with weights, and the loss L = log(P/Q) there. Everything else is a sum of positive terms.
+:math:`K(\alpha) = \log E_Q[(P/Q)^\alpha] = (\alpha-1)\,\mathrm{RDP}(\alpha)`.
 
-*Gauss*: the trapezoid rule in x with step h. In the strip |Im x| <= a < πσ² the integrand is analytic, and with θ = Im x/σ² its modulus is at most
-:math:`e^{a^2/2\sigma^2}\cos(\theta/2)^{-t}` times its value on the real line (:math:`\cos(\theta/2)(1-q+qe^u) \le |1-q+qe^{u+i\theta}| \le 1-q+qe^u`; the
-cosine enters only where a mixture stands in the denominator, t = α-1). So the relative error of the rule is below
-:math:`2e^{a^2/2\sigma^2}\cos(a/2\sigma^2)^{-t}/(e^{2\pi a/h}-1)` (Trefethen & Weideman 2014, Theorem 5.1); h makes it e^-100. Cutting 15σ beyond the
-outermost mode costs less than e^-110.
+A sampled pair is turned into a table: points of Q with weights, and the loss L = log(P/Q) there. Everything else is a
+sum of positive terms.
 
-*Laplace*: two atoms and an integral over the loss, by 24-point Gauss-Legendre panels of length <= 1/(1 + α/8); on the Bernstein ellipse with ρ = 12
-the integrand grows by at most e^36, so the relative error is below e^-80 (Trefethen, Approximation Theory, Theorem 19.3).
+*Gauss*: the trapezoid rule in x with step h. In the strip |Im x| <= a < πσ² the integrand is analytic, and with θ =
+Im x/σ² its modulus is at most :math:`e^{a^2/2\sigma^2}\cos(\theta/2)^{-t}` times its value on the real line
+(:math:`\cos(\theta/2)(1-q+qe^u) \le |1-q+qe^{u+i\theta}| \le 1-q+qe^u`; the cosine enters only where a mixture stands
+in the denominator, t = α-1). So the relative error of the rule is below
+:math:`2e^{a^2/2\sigma^2}\cos(a/2\sigma^2)^{-t}/(e^{2\pi a/h}-1)` (Trefethen & Weideman 2014, Theorem 5.1); h makes it
+e^-100. Cutting 15σ beyond the outermost mode costs less than e^-110.
+
+*Laplace*: two atoms and an integral over the loss, by 24-point Gauss-Legendre panels of length <= 1/(1 + α/8); on the
+Bernstein ellipse with ρ = 12 the integrand grows by at most e^36, so the relative error is below e^-80 (Trefethen,
+Approximation Theory, Theorem 19.3).
 
 *Small moments*: since E_Q[P/Q - 1] = 0, with w = P/Q - 1, L = log(1+w) and t = α - 1
 
 .. math:: E_Q[(P/Q)^\alpha] - 1 = E_Q\bigl[(1+w)(e^{tL}-1-tL) + t\,((1+w)L - w)\bigr],
 
-both terms >= 0: no digit is lost however small the cost. *Rounding*: a term is a product of exponentials whose exponents have magnitude m, hence off by
-at most a few (1+m) EPS; the weighted mean of m is summed along and the result widened by 32 times it. Held by test_moments.py against 40-digit quadrature.
+both terms >= 0: no digit is lost however small the cost. *Rounding*: a term is a product of exponentials whose
+exponents have magnitude m, hence off by at most a few (1+m) EPS; the weighted mean of m is summed along and the
+result widened by 32 times it. Held by test_moments.py against 40-digit quadrature.
 """
 
 from __future__ import annotations
@@ -31,10 +37,11 @@ import numpy as np
 from accountants._numerics import EPS, Floats, entropy_remainder, exp_remainder, round_up
 from accountants.pairs import Noise, Pair, Shape
 
-__all__ = ["log_moment", "max_log_ratio"]
+__all__ = ["log_moment", "majorant", "max_log_ratio"]
 
 _MAX_POINTS = 1 << 14
 _NATS = 100.0  # the trapezoid rule errs by e^-100
+_SMALLEST, _LARGEST = 1e-3, 1e8  # scales that are tabulated: beyond, a coarser bound serves
 _CUT = 15.0  # standard deviations kept beyond the outermost mode
 
 
@@ -53,14 +60,13 @@ def log_moment(pair: Pair, order: float) -> float:
     """An upper bound of K(order), tight to the rounding stated above; +inf where it overflows.
 
     Args:
-        pair: the two laws; a mixture's ADD direction is never above its REMOVE direction for the noise families here, which have
-            a reflection that exchanges N(0) and N(1) (Mironov, Talwar & Zhang 2019, Theorem 5), so it is answered by that.
+        pair: the two laws; `majorant` says which pair stands in for it.
         order: α > 1.
     """
     if pair.shape is Shape.SHIFT:
         return _shift_moment(pair, order)
     level = max(1, math.frexp(order)[1])
-    table = _table(_majorant(pair), level)
+    table = _table(majorant(pair), level)
     return _mixture_bound(pair, order) if table is None else _sum(table, order - 1.0)
 
 
@@ -79,11 +85,14 @@ def max_log_ratio(pair: Pair) -> float:
     return round_up(remove - math.log1p(q * math.expm1(-s)), 32)
 
 
-def _majorant(pair: Pair) -> Pair:
-    """The pair that is tabulated in place of this one."""
-    if pair.shape is Shape.ADD:
-        return Pair(pair.noise, pair.scale, Shape.REMOVE, pair.sampling_prob)
-    return pair
+def majorant(pair: Pair) -> Pair:
+    """A pair whose moments are nowhere below: REMOVE for ADD, and the largest scale that is tabulated for a larger one.
+
+    The noise families here have a reflection that exchanges N(0) and N(1); then the ADD direction is never above the
+    REMOVE direction, at any order (Mironov, Talwar & Zhang 2019, Theorem 5; held by test_remove_dominates_add).
+    """
+    shape = Shape.REMOVE if pair.shape is Shape.ADD else pair.shape
+    return Pair(pair.noise, min(pair.scale, _LARGEST), shape, pair.sampling_prob)
 
 
 def _shift_moment(pair: Pair, order: float) -> float:
@@ -143,6 +152,8 @@ def _sum(table: _Table, t: float) -> float:
 @lru_cache(maxsize=256)
 def _table(pair: Pair, level: int) -> _Table | None:
     """The table that serves orders up to 2^level; None where it would be too long."""
+    if pair.scale < _SMALLEST:
+        return None
     grid = _gauss_points(pair, 2.0**level) if pair.noise is Noise.GAUSSIAN else _laplace_points(pair, 2.0**level)
     if grid is None:
         return None
@@ -162,7 +173,7 @@ def _table(pair: Pair, level: int) -> _Table | None:
 
 
 def _entropy(log_weight: Floats, loss: Floats, w: Floats) -> Floats:
-    """weight * ((1+w)L - w), without forming 1+w where that may overflow."""
+    """The entropy column, weight * ((1+w)L - w), without forming 1+w where that may overflow."""
     large = loss > 1.0
     weight = np.exp(log_weight)
     small = weight * entropy_remainder(np.where(large, 0.0, w), np.where(large, 0.0, loss))
@@ -170,8 +181,8 @@ def _entropy(log_weight: Floats, loss: Floats, w: Floats) -> Floats:
 
 
 def _mixture_loss(q: float, u: Floats) -> tuple[Floats, Floats]:
-    """log(1 - q + q e^u) and q(e^u - 1), the latter cut off where e^u would overflow (it is then not used), for a log-ratio u."""
-    w = q * np.expm1(np.minimum(u, 700.0))
+    """log(1 - q + q e^u) and q(e^u - 1); the latter is cut off where e^u would overflow, and not used there."""
+    w: Floats = q * np.expm1(np.minimum(u, 700.0))
     near = np.abs(w) < 0.5
     far = np.logaddexp(math.log1p(-q), math.log(q) + u)
     return np.where(near, np.log1p(np.where(near, w, 0.0)), far), w
@@ -186,13 +197,13 @@ def _gauss_points(pair: Pair, order: float) -> tuple[Floats, Floats, Floats] | N
     first, last = -math.ceil((_CUT * s + 0.5) / h), math.ceil(reach / h)
     if last - first > _MAX_POINTS:
         return None
-    x = h * np.arange(first, last + 1)
-    log_weight = math.log(h / (s * math.sqrt(2.0 * math.pi))) - 0.5 * (x / s) ** 2
+    x: Floats = h * np.arange(first, last + 1, dtype=np.float64)
+    log_weight: Floats = math.log(h / (s * math.sqrt(2.0 * math.pi))) - 0.5 * (x / s) ** 2
     return log_weight, (2.0 * x - 1.0) / (2.0 * s * s), (-2.0 * x - 1.0) / (2.0 * s * s)
 
 
 def _gauss_step(s: float, t: float) -> float:
-    """The largest step whose strip bound is e^-100, over a few strip widths; 24 bits long, so that its multiples are exact."""
+    """The largest step with a strip bound of e^-100, over some widths; 24 bits long, so its multiples are exact."""
     widths = np.linspace(0.02, 0.98, 49) * min(math.pi * s * s, math.sqrt(2.0 * _NATS) * s)
     cost = _NATS + 1.0 + widths**2 / (2.0 * s * s) - t * np.log(np.cos(widths / (2.0 * s * s)))
     mantissa, exponent = math.frexp(float((2.0 * math.pi * widths / cost).max()))

@@ -9,14 +9,16 @@ none      N(1) vs N(0)                             N(2) vs N(0)
 Poisson   (1-q)N(0)+qN(1) vs N(0), and reversed    (1-q)N(0)+qN(1) vs (1-q)N(0)+qN(-1)  (antipodal)
 ========  =======================================  ==================================================
 
-*Why the antipodal pair dominates* for every real epsilon and every dimension. Condition on the other records' batch; with p = M(S)
-the mass of a set S under the law M of the batch without the record, the hockey-stick divergence is the supremum over S of
-:math:`(1-q)(1-e^\epsilon)p + q(M_a(S) - e^\epsilon M_b(S))`, where a and b are the two contributions, of norm at most 1. With T the
-trade-off curve between M and M shifted by norm 1, :math:`M_a(S) \le 1 - T(p)` and :math:`M_b(S) \ge T(1-p)`. On the line Gauss and
-Laplace noise have monotone likelihood ratios, so one half-line meets both with equality, for a = +1 and b = -1. In more dimensions
-T is nowhere below the line's curve: a Gaussian is rotated onto a line; for Laplace noise with an l1 bound, move one coordinate at a
-time and compose the steps' curves as group privacy does, which on the line gives exactly the curve of the summed shift.
-Held by test_antipodal_pair_dominates. A distance-2 pair inside the Poisson mixture is NOT sound: at q=.9, z=1, two steps, it reports .7709 for a true delta(0) of .7763.
+*Why the antipodal pair dominates* for every real epsilon and every dimension. Condition on the other records' batch;
+with p = M(S) the mass of a set S under the law M of the batch without the record, the hockey-stick divergence is the
+supremum over S of :math:`(1-q)(1-e^\epsilon)p + q(M_a(S) - e^\epsilon M_b(S))`, where a and b are the two
+contributions, of norm at most 1. With T the trade-off curve between M and M shifted by norm 1, :math:`M_a(S) \le 1 -
+T(p)` and :math:`M_b(S) \ge T(1-p)`. On the line Gauss and Laplace noise have monotone likelihood ratios, so one
+half-line meets both with equality, for a = +1 and b = -1. In more dimensions T is nowhere below the line's curve: a
+Gaussian is rotated onto a line; for Laplace noise with an l1 bound, move one coordinate at a time and compose the
+steps' curves as group privacy does, which on the line gives exactly the curve of the summed shift. Held by
+test_antipodal_pair_dominates. A distance-2 pair inside the Poisson mixture is NOT sound: at q=.9, z=1, two steps, it
+reports .7709 for a true delta(0) of .7763.
 """
 
 from __future__ import annotations
@@ -97,8 +99,8 @@ def dominating_pairs(event: Event, relation: Relation) -> tuple[Pair, ...]:
         1.5
     """
     raise UnsupportedEventError(
-        f"event must have a pair of laws or a curve of its own, got {type(event).__name__} under {relation}; register one with "
-        "accountants.rdp.rdp_curve.register or accountants.pairs.dominating_pairs.register.",
+        f"event must have a pair of laws or a curve of its own, got {type(event).__name__} under {relation}; register "
+        "one with accountants.rdp.rdp_curve.register or accountants.pairs.dominating_pairs.register.",
         event=event,
     )
 
@@ -119,8 +121,8 @@ def _(event: PoissonSampled, relation: Relation) -> tuple[Pair, ...]:
     noise = _NOISE.get(type(inner))
     if noise is None or not isinstance(inner, Gaussian | Laplace):
         raise UnsupportedEventError(
-            f"event under PoissonSampled must be a Gaussian or Laplace release, got {type(inner).__name__}; record it unsampled, "
-            "which is always an upper bound of what it costs.",
+            f"event under PoissonSampled must be a Gaussian or Laplace release, got {type(inner).__name__}; record it "
+            "unsampled, which is always an upper bound of what it costs.",
             event=event,
         )
     return tuple(Pair(noise, inner.noise_multiplier, shape, event.sampling_prob) for shape in _POISSON[relation])

@@ -15,7 +15,7 @@ from accountants.conversion import CONVERSIONS, best_epsilon, best_log_delta
 from accountants.errors import EventError, UnsupportedEventError
 from accountants.events import Event
 from accountants.fold import Folded
-from accountants.moments import log_moment, max_log_ratio
+from accountants.moments import log_moment, majorant, max_log_ratio
 from accountants.pairs import dominating_pairs
 from accountants.relation import Relation
 
@@ -59,9 +59,10 @@ def rdp_curve(event: Event, relation: Relation) -> Curve:
     """
     pairs = dominating_pairs(event, relation)
     pure = max(max_log_ratio(pair) for pair in pairs)
+    distinct = tuple(dict.fromkeys(majorant(pair) for pair in pairs))
 
     def rdp(order: float) -> float:
-        return min(pure, round_up(max(log_moment(pair, order) for pair in pairs) / (order - 1.0)))
+        return min(pure, round_up(max(log_moment(pair, order) for pair in distinct) / (order - 1.0)))
 
     return Curve(rdp, pure)
 
@@ -87,9 +88,9 @@ class RDPAccountant:
     r"""Adds up Rényi divergences and converts once, at the best order.
 
     Guarantee:
-        ``epsilon`` and ``delta`` are never below the curve's value: quadrature, rounding and search err outward, by less than
-        10^-9 relative in all tested ranges. If every part is pure, epsilon is at most the sum of the pure epsilons.
-        Held by tests/accountants/test_rdp.py and tests/laws.
+        ``epsilon`` and ``delta`` are never below the curve's value: quadrature, rounding and search err outward, by
+        less than 10^-9 relative in all tested ranges. If every part is pure, epsilon is at most the sum of the pure
+        epsilons. Held by tests/accountants/test_rdp.py and tests/laws.
 
     Args:
         orders: orders > 1 to choose from, to reproduce published tables; None for the best real order.
@@ -105,8 +106,8 @@ class RDPAccountant:
         2.101
 
     References:
-        Mironov 2017 (arXiv 1702.07476v3), Propositions 1, 3; Mironov, Talwar & Zhang 2019 (arXiv 1908.10530), Theorems 4, 5;
-        Canonne, Kamath & Steinke 2020 (arXiv 2004.00010), Proposition 12.
+        Mironov 2017 (arXiv 1702.07476v3), Propositions 1, 3; Mironov, Talwar & Zhang 2019 (arXiv 1908.10530),
+        Theorems 4, 5; Canonne, Kamath & Steinke 2020 (arXiv 2004.00010), Proposition 12.
     """
 
     orders: tuple[float, ...] | None = None
@@ -142,14 +143,15 @@ class RDPAccountant:
         Example:
             >>> from accountants import Gaussian
             >>> round(RDPAccountant().epsilon(Gaussian(1.0), delta=1e-6, relation="add_remove"), 6)
-            5.221535
+            5.221534
         """
         log_delta = round_down_log(check_delta(delta))
         content, relation = folded(what, relation)
         total = _total(content, relation)
         slack = sum_up((content.up, content.down))
         base = best_epsilon(total.rdp, log_delta - content.up, CONVERSIONS[self.conversion], self.orders)
-        return round_up(min(base, total.pure_epsilon) + slack) if content.parts or slack else 0.0
+        cost = min(base, total.pure_epsilon) + slack
+        return round_up(cost) if cost > 0.0 else 0.0
 
     def delta(self, what: Account | Event, *, epsilon: float, relation: Relation | str | None = None) -> float:
         """An upper bound of delta.

@@ -1,4 +1,4 @@
-"""Relation: which two data sets are neighbours. Every epsilon is a statement about one relation; there is no default."""
+"""Relation: which two data sets are neighbours. Every epsilon is about one relation; there is no default."""
 
 from __future__ import annotations
 

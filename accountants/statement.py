@@ -39,9 +39,9 @@ class Statement:
         >>> ledger = Ledger(relation="add_remove", unit="user")
         >>> ledger.record(Gaussian(5.0))
         >>> print(ledger.statement(delta=1e-6))  # doctest: +NORMALIZE_WHITESPACE
-        1 release is (0.922, 1e-06)-differentially private: the laws of all results on data sets with one user more or less
-        (relation add_remove, unit user) differ by no more. Epsilon is an upper bound, from the Rényi accountant (best real order,
-        improved conversion).
+        1 release is (0.900, 1e-06)-differentially private: the laws of all results on data sets with one user more or
+        less (relation add_remove, unit user) differ by no more. Epsilon is an upper bound, from the Rényi accountant
+        (best real order, improved conversion).
     """
 
     epsilon: float
@@ -56,8 +56,9 @@ class Statement:
     def __str__(self) -> str:
         verb = "release is" if self.releases == 1 else "releases together are"
         text = (
-            f"{self.releases} {verb} ({_shown(self.epsilon)}, {self.delta:.6g})-differentially private: the laws of all results on data "
-            f"sets with {self._meaning} (relation {self.relation.value}, unit {self.unit}) differ by no more. "
+            f"{self.releases} {verb} ({_shown(self.epsilon)}, {self.delta:.6g})-differentially private: the laws of "
+            f"all results on data sets with {self._meaning} (relation {self.relation.value}, unit {self.unit}) differ "
+            "by no more. "
             f"Epsilon is an upper bound, from the {self.accountant}."
         )
         return f"{text} {self._warning}" if self._warning else text
@@ -72,8 +73,8 @@ class Statement:
         if not self.seeded_releases:
             return ""
         return (
-            f"WARNING: {self.seeded_releases} of {self.releases} used seeded randomness: whoever knows the seed can remove the noise, "
-            "and the statement does not hold against them."
+            f"WARNING: {self.seeded_releases} of {self.releases} used seeded randomness: whoever knows the seed can "
+            "remove the noise, and the statement does not hold against them."
         )
 
     def _facts(self) -> tuple[tuple[str, str], ...]:
