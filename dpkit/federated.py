@@ -23,7 +23,7 @@ from accountants import Event
 from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
 from dpkit.discrete import DiscreteGaussianMechanism
-from dpkit.entropy import Entropy, system
+from dpkit.entropy import Source, is_secure, resolve
 from dpkit.errors import BoundError, ParameterError
 from dpkit.rotate import Rotation
 
@@ -47,10 +47,6 @@ class Recorder(Protocol):
 
 class Sampling(Protocol):
     """What private_mean needs to know of a batch sampler."""
-
-    @property
-    def secure(self) -> bool:
-        """Whether the batches were drawn from cryptographic randomness."""
 
     def sampled(self, event: Event) -> Event:
         """The event of `event` on a batch."""
@@ -134,7 +130,7 @@ def private_mean(
     ledger: Recorder,
     sampling: Sampling | None = None,
     rotate: bool = False,
-    entropy: Entropy | None = None,
+    entropy: Source | None = None,
     dropouts: Mapping[str, Sequence[int]] | None = None,
 ) -> MeanRelease:
     r"""Average the parties' updates so that only the noisy sum is ever opened.
@@ -213,7 +209,7 @@ def noise_shares(
     plan: secagg.SumProtocol,
     sampling: Sampling | None = None,
     rotate: bool = False,
-    entropy: Entropy | None = None,
+    entropy: Source | None = None,
 ) -> NoiseShares:
     """The first half of :func:`private_mean`: clip, rotate, noise share, encode.
 
@@ -221,7 +217,7 @@ def noise_shares(
     then bit-identical; :meth:`NoiseShares.release` is the second half, and only one total may be released.
     """
     _check_parties(updates, plan, clip, sampling)
-    source = system() if entropy is None else entropy
+    source = resolve(entropy)
     vectors, query, restore = _bounded_vectors(updates, clip)
     vectors, query, restore = _rotated(vectors, query, restore, source) if rotate else (vectors, query, restore)
     if query.value.size != plan.dim:
@@ -242,7 +238,7 @@ def noise_shares(
     return NoiseShares(
         vectors=encoded,
         event=event if sampling is None else sampling.sampled(event),
-        secure=source.secure and (sampling is None or sampling.secure),
+        secure=is_secure(source) and (sampling is None or is_secure(sampling)),
         value_bits=plan.value_bits,
         decode=lambda total: restore(total * step),
     )
@@ -329,7 +325,7 @@ def _common_bound(updates: Sequence[Any]) -> float:
 
 
 def _rotated(
-    vectors: list[Vector], query: Bounded, restore: Callable[[Vector], Any], source: Entropy
+    vectors: list[Vector], query: Bounded, restore: Callable[[Vector], Any], source: Source
 ) -> tuple[list[Vector], Bounded, Callable[[Vector], Any]]:
     """The same, after a public random rotation."""
     rotation = Rotation.draw(query.value.size, entropy=source)

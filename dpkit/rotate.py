@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from dpkit.entropy import Entropy, system
+from dpkit.entropy import Source, resolve
 from dpkit.errors import ParameterError
 
 __all__ = ["Rotation"]
@@ -52,13 +52,12 @@ class Rotation:
     signs: Vector
 
     @classmethod
-    def draw(cls, dim: int, *, entropy: Entropy | None = None) -> Rotation:
+    def draw(cls, dim: int, *, entropy: Source | None = None) -> Rotation:
         """Draw the public signs for vectors with `dim` entries."""
         if dim < 1:
             raise ParameterError(f"dim must be >= 1, got {dim}.")
         padded = 1 << (dim - 1).bit_length()
-        source = system() if entropy is None else entropy
-        words = np.frombuffer(source.bytes((padded + 7) // 8), dtype=np.uint8)
+        words = np.frombuffer(resolve(entropy).bytes((padded + 7) // 8), dtype=np.uint8)
         bits = np.unpackbits(words)[:padded].astype(np.float64)
         return cls(dim, 1.0 - 2.0 * bits)
 
