@@ -36,12 +36,13 @@ class Rotation:
         signs: public random signs, shape ``(padded,)``, float64, each -1 or 1; see :meth:`draw`.
 
     Example:
+        >>> import numpy as np
         >>> from dpkit.entropy import seeded
         >>> rotation = Rotation.draw(3, entropy=seeded(1))
         >>> rotation.padded
         4
-        >>> rotation.inverse(rotation.forward(np.array([3.0, 0.0, 4.0]))).round(12).tolist()
-        [3.0, 0.0, 4.0]
+        >>> rotation.inverse(rotation.forward(np.array([3.0, 1.0, 4.0]))).round(12).tolist()
+        [3.0, 1.0, 4.0]
 
     References:
         Ailon & Chazelle, "The fast Johnson-Lindenstrauss transform", SIAM J. Comput. 2009; used for this purpose by
