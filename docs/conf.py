@@ -1,5 +1,8 @@
 """Sphinx set-up: Markdown pages, Google docstrings with our own Guarantee section."""
 
+import importlib
+import re
+
 project = "dpkit"
 author = "The dpkit developers"
 extensions = [
@@ -20,3 +23,28 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 add_module_names = False
+
+# Links to what this project does not document: the standard library, numpy, torch.
+nitpick_ignore_regex = [
+    ("py:(class|obj|exc|meth|func|mod|data)", r"(enum|abc|typing|collections|numpy|np|torch|nn|decimal|fractions|threading)\..*"),
+    ("py:.*", r"(ABC|StrEnum|Protocol|Generic|TypeVar)"),
+    ("py:obj", r"secagg\.api\.(ClientT|ServerT)"),
+]
+
+_RAISED = re.compile(r"^(\s+)(\w+Error)(?=: )")
+
+
+def prepare(app, what, name, obj, options, lines):
+    """The three packages name their errors alike: link each to that of its own package."""
+    if what in ("property", "attribute", "data") and lines:
+        lines[0] = lines[0].replace(": ", " – ")  # napoleon would read what stands before a colon as a type
+    package = name.split(".")[0]
+    known = vars(importlib.import_module(f"{package}.errors"))
+    for number, line in enumerate(lines):
+        match = _RAISED.match(line)
+        if match and match[2] in known:
+            lines[number] = f"{match[1]}~{package}.errors.{match[2]}{line[match.end() :]}"
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", prepare, priority=400)

@@ -168,7 +168,7 @@ def private_mean(
     Raises:
         ParameterError: updates, plan, mechanism and denominator do not fit together; nothing is recorded.
         BoundError: bounds differ, or have a norm that the Gaussian cannot use.
-        secagg.SecAggError: the protocol refused; nothing is opened or recorded.
+        secagg.errors.SecAggError: the protocol refused; nothing is opened or recorded.
 
     Example:
         >>> import numpy as np, secagg
