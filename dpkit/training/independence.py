@@ -29,7 +29,8 @@ _OF_ROW, _OF_LARGEST = 1e-3, 1e-5
 def require_independent(tape: Tape, losses: Tensor) -> None:
     """Refuse losses whose gradients mix examples; costs two backward passes and keeps the graph.
 
-    A factor that all examples share (a divisor computed from the batch) is not seen: it scales every row alike.
+    Not seen are a factor that all examples share (a divisor computed from the batch: it scales every row alike) and
+    inputs that were mixed before the first recorded layer (a batch centred by its own mean).
 
     Args:
         tape: recording of the forward pass.

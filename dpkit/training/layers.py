@@ -56,7 +56,7 @@ def linear(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: b
     elif inputs.shape[1] == 1:
         parts.append(Outer(weight, inputs[:, 0], outputs[:, 0]))
     elif _prefers_gram(inputs.shape[0], 1, inputs.shape[1], inputs.shape[2], outputs.shape[2]):
-        parts.append(Gram(weight, inputs[:, None], outputs[:, None], _contract_linear))
+        parts.append(Gram(weight, inputs[:, None], outputs[:, None], inputs, _contract_linear))
     else:
         parts.append(Dense(weight, outputs.mT @ inputs))
     return parts
@@ -78,11 +78,11 @@ def convolution(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], den
     patch, channels = layer.weight[0].numel(), layer.out_channels // groups
     if not dense and _prefers_gram(rows, groups, positions, patch, channels):
 
-        def contract(_: Tensor, weighted: Tensor) -> Tensor:
-            return _weight_gradient(layer, padded, weighted.mT.reshape(outputs.shape), 1)[0]
+        def contract(source: Tensor, weighted: Tensor) -> Tensor:
+            return _weight_gradient(layer, source, weighted.mT.reshape(outputs.shape), 1)[0]
 
         sequence = outputs.reshape(rows, groups, channels, positions).mT
-        parts.append(Gram(weight, _patches(layer, padded, outputs), sequence, contract))
+        parts.append(Gram(weight, _patches(layer, padded, outputs), sequence, padded, contract))
     elif positions >= _MANY_POSITIONS:
         parts.append(Dense(weight, _weight_gradient(layer, padded, outputs, rows)))
     else:
@@ -118,8 +118,8 @@ def _prefers_gram(rows: int, groups: int, positions: int, width_in: int, width_o
 
 
 def _contract_linear(inputs: Tensor, signals: Tensor) -> Tensor:
-    """Sum over rows and positions of the outer products; shapes (rows, 1, T, in), (rows, 1, T, out) -> (out, in)."""
-    return signals.flatten(0, 2).mT @ inputs.flatten(0, 2)
+    """Sum over rows and positions of the outer products; shapes (rows, T, in), (rows, 1, T, out) -> (out, in)."""
+    return signals.flatten(0, 2).mT @ inputs.flatten(0, 1)
 
 
 def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:

@@ -103,13 +103,14 @@ class Gram:
     :math:`(in + out + 2T + 8)\, u\, S^2`, is added; :math:`S^2`, an upper bound by Cauchy-Schwarz, is answered where
     the factors are so small or large that their products leave the range of float32.
 
-    ``inputs`` has shape (rows, groups, T, in), ``signals`` (rows, groups, T, out); ``contract`` maps inputs and
-    weighted signals to the sum of the gradients.
+    ``inputs`` has shape (rows, groups, T, in), ``signals`` (rows, groups, T, out); ``contract`` maps ``source``, of
+    shape (rows, ...), and weighted signals to the sum of the gradients.
     """
 
     parameter: nn.Parameter
     inputs: Tensor
     signals: Tensor
+    source: Tensor
     contract: Callable[[Tensor, Tensor], Tensor]
 
     def squares(self) -> Tensor:
@@ -125,11 +126,12 @@ class Gram:
 
     def without(self, rows: Tensor) -> Gram:
         """See :class:`Part`."""
-        return Gram(self.parameter, _zeroed(self.inputs, rows), _zeroed(self.signals, rows), self.contract)
+        inputs, signals, source = (_zeroed(tensor, rows) for tensor in (self.inputs, self.signals, self.source))
+        return Gram(self.parameter, inputs, signals, source, self.contract)
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """See :class:`Part`."""
-        return self.contract(self.inputs, self.signals * weights.to(self.signals.dtype)[:, None, None, None])
+        return self.contract(self.source, self.signals * weights.to(self.signals.dtype)[:, None, None, None])
 
 
 def _zeroed(tensor: Tensor, rows: Tensor) -> Tensor:

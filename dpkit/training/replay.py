@@ -26,6 +26,9 @@ from dpkit.training.tape import Use, tensors_in
 
 __all__ = ["Axes", "batch_axes", "replay"]
 
+# what may be given to every example alike: nothing that can hold a tensor
+_PLAIN = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device, torch.memory_format)
+
 _Answer = dict[str, Tensor]
 _Outputs = Callable[[_Answer], tuple[Tensor, ...]]
 _Pull = Callable[[_Outputs, _Answer, tuple[Tensor, ...]], _Answer]
@@ -109,9 +112,8 @@ def batch_axes(use: Use, rows: int, used: Collection[int]) -> Axes:
         CoverageError: a tensor has not one row for each example.
     """
     by_name, by_output = _sequence_axes(use.module)
-    named = [*zip(inspect.signature(use.module.forward).parameters, use.args, strict=False), *use.kwargs.items()]
-    if len(named) != len(use.args) + len(use.kwargs):  # more positional arguments than names: forward(*args)
-        named = [("", value) for value in (*use.args, *use.kwargs.values())]
+    names = list(inspect.signature(use.module.forward).parameters) if by_name else [""] * len(use.args)
+    named = [*zip(names, use.args, strict=False), *use.kwargs.items()]
     inputs = [(tensor.shape, by_name.get(name, 0)) for name, value in named for tensor in tensors_in(value)]
     axes = tuple(axis if shape else None for shape, axis in inputs)
     outputs = tuple(by_output[i] if i < len(by_output) else 0 for i in range(len(use.outputs)))
@@ -164,8 +166,11 @@ def _with_tensors(tree: Any, take: Callable[[], Tensor]) -> Any:
         return {key: _with_tensors(value, take) for key, value in tree.items()}
     if type(tree) in (tuple, list):
         return type(tree)(_with_tensors(value, take) for value in tree)
-    if tensors_in(tree):
-        raise CoverageError(f"an argument of type {type(tree).__name__} cannot be cut into examples; pass tensors")
+    if tree is not None and not isinstance(tree, _PLAIN):
+        raise CoverageError(
+            f"an argument of type {type(tree).__name__} cannot be cut into examples, and it may hold several of them; "
+            "give the layer tensors, in tuples, lists or dicts, and plain numbers"
+        )
     return tree
 
 
@@ -210,6 +215,6 @@ def _each(
         torch.set_rng_state(before)
         raise CoverageError(
             f"layer '{name}' draws random numbers in its forward pass (dropout?), so it cannot be called again with "
-            "the same outcome; set its dropout to 0, or use a separate nn.Dropout layer"
+            "the same outcome; set its dropout to 0, or move its own parameters into a layer that does not contain it"
         )
     return {key: torch.stack([answer[key] for answer in answers]) for key in answers[0]}

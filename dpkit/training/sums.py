@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
-from dpkit.errors import LossError, ParameterError
+from dpkit.errors import CoverageError, LossError, ParameterError
 from dpkit.training.coverage import assign
 from dpkit.training.layers import RULES
 from dpkit.training.norms import coefficients, working_dtype
@@ -87,23 +87,32 @@ def clipped_sum(
     require_losses(losses)
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    rows = len(losses)
     slots, count = _slots(units, losses)
-    named = tape.parameters()
-    total = {name: torch.zeros_like(value, dtype=working_dtype(value)) for name, value in named.items()}
-    if rows == 0:
-        return Bounded(total, clip.bound, clip.norm)
+    found = _clipped(tape, losses, clip.bound, slots, count, method) if len(losses) else {}
+    total = {
+        name: found[id(value)] if id(value) in found else torch.zeros_like(value, dtype=working_dtype(value))
+        for name, value in tape.parameters().items()
+    }
+    return Bounded(total, clip.bound, clip.norm)
+
+
+def _clipped(
+    tape: Tape, losses: Tensor, bound: float, slots: Tensor | None, count: int, method: Method
+) -> dict[int, Tensor]:
+    """The clipped sums by id of the parameter, of those parameters that the losses depend on."""
     calls = assign(tape, losses)
+    if not calls:
+        raise CoverageError(
+            "the losses depend on no recorded layer with a trainable parameter; run the forward pass inside "
+            "record(...), and without reentrant checkpointing, which hides the layers"
+        )
     for use, _ in calls:
         use.require_unchanged()
     with tape.paused():
         signals = _signals(losses, [use for use, _ in calls])
         with torch.no_grad():
             done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
-            parts = _parts(done, rows, slots, count, method)
-            names = {id(parameter): name for name, parameter in named.items()}
-            total.update(_weighted_sums(parts, clip.bound, names))
-    return Bounded(total, clip.bound, clip.norm)
+            return _weighted_sums(_parts(done, len(losses), slots, count, method), bound)
 
 
 def require_clip(clip: FlatClip) -> None:
@@ -193,8 +202,8 @@ def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
     return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
 
 
-def _weighted_sums(parts: Sequence[Part], bound: float, names: Mapping[int, str]) -> dict[str, Tensor]:
-    """Clip by the joint norm and add up; rows that are not finite are zero before anything is multiplied."""
+def _weighted_sums(parts: Sequence[Part], bound: float) -> dict[int, Tensor]:
+    """Clip by the joint norm and add up, by id of the parameter; what is not finite is zero before any product."""
     if not parts:
         return {}
     squares = torch.stack([part.squares() for part in parts]).sum(0)
@@ -202,4 +211,4 @@ def _weighted_sums(parts: Sequence[Part], bound: float, names: Mapping[int, str]
     if bool(broken.any()):
         parts = [part.without(broken) for part in parts]
     weights = coefficients(squares, bound)
-    return {names[id(part.parameter)]: part.weighted_sum(weights) for part in parts}
+    return {id(part.parameter): part.weighted_sum(weights) for part in parts}

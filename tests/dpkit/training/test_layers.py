@@ -34,6 +34,25 @@ def test_every_route_gives_the_same_sum(route, case, rows, bound):
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-9 * scale, msg=name)
 
 
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_route_lets_a_broken_example_through(route, value):
+    torch.manual_seed(4)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 2, padding=1), torch.nn.Flatten(2), torch.nn.Linear(36, 3))
+    inputs = torch.randn(3, 1, 5, 5)
+    inputs[1, 0, 2, 2] = value
+    sums = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, changed in ROUTES[route].items():
+            patch.setattr(layers, name, changed)
+        for batch in (inputs, inputs[[0, 2]]):
+            with record(model) as tape:
+                losses = losses_of(model(batch))
+            sums.append(clipped_sum(tape, losses, FlatClip(1.0)).value)
+    for name, kept in sums[1].items():  # two summands of norm 1, in kernels for three rows and for two
+        torch.testing.assert_close(sums[0][name], kept, rtol=0, atol=1e-5, msg=name)
+
+
 def test_gradients_too_large_to_form_are_not_formed():
     layer = torch.nn.Linear(600, 500)
     with record(layer) as tape:

@@ -12,7 +12,7 @@ ROUNDING = 67 * 2.0**-24
 
 def gram(inputs, signals):
     parameter = nn.Parameter(torch.zeros(signals.shape[-1], inputs.shape[-1]))
-    return Gram(parameter, inputs[:, None], signals[:, None], _contract_linear)
+    return Gram(parameter, inputs[:, None], signals[:, None], inputs, _contract_linear)
 
 
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9), st.integers(-12, 12), st.integers(0, 2**20))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError
@@ -61,6 +62,30 @@ def test_arguments_of_every_kind_are_cut():
     losses_of(model((inputs[0], inputs[1]), **named)).sum().backward()
     for found in (vmapped, looped):  # far below the bound: the plain gradient; 12 products in float32
         torch.testing.assert_close(found, model.weight.grad, rtol=1e-5, atol=1e-5)
+
+
+def test_an_argument_that_may_hide_a_batch_is_refused():
+    class Box:
+        batch = torch.rand(4, 3)
+
+    model = Wrapped(lambda weight, x, box: x * weight * box.batch.mean())
+    with pytest.raises(CoverageError, match="type Box"):
+        total_of(model, torch.rand(4, 3), Box())
+
+
+def test_checkpointed_layers_are_seen_or_refused():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    inputs = torch.rand(4, 3, requires_grad=True)
+    with record(model) as tape:
+        losses = losses_of(checkpoint(model, inputs, use_reentrant=False))
+    found = clipped_sum(tape, losses, FlatClip(1e6)).value
+    for name, value in clipped_oracle(model, list(inputs.split(1)), 1e6).items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5)
+    assert len(tape.uses) == 2
+    with record(model) as tape:
+        losses = losses_of(checkpoint(model, inputs, use_reentrant=True))
+    with pytest.raises(CoverageError, match="checkpointing"):
+        clipped_sum(tape, losses, FlatClip(1.0))
 
 
 def test_a_layer_that_cannot_be_batched_is_looped():

@@ -64,17 +64,18 @@ def test_a_unit_with_many_examples_stays_within_the_bound():
     assert norm(total_of(nn.Linear(3, 2), inputs, 0.5, units=torch.tensor([9, 9, 4, 4, 4])).value) <= 1.0
 
 
-@given(cases(), st.integers(2, 6), st.sampled_from(METHODS))
-def test_one_example_moves_the_sum_by_at_most_the_bound(case: Case, rows, method):
-    bound, model = 0.3, case.model.float()
+@given(cases(), st.integers(2, 6), st.sampled_from(METHODS), st.sampled_from([torch.float32, torch.float64]))
+def test_one_example_moves_the_sum_by_at_most_the_bound(case: Case, rows, method, dtype):
+    bound, model = 0.3, case.model.to(dtype)
     inputs = case.batch(rows)
-    inputs = inputs.float() if inputs.is_floating_point() else inputs
+    inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
     with_it = total_of(model, inputs, bound, method=method).value
     without = total_of(model, inputs[1:], bound, method=method).value
     moved = norm({name: with_it[name].double() - without[name].double() for name in with_it})
     # Adding `rows` float32 numbers of norm at most `bound` rounds each entry by (rows + 1) * 2**-24 of their sum of
     # magnitudes; both sums round, and models whose kernels change with the batch size round their inputs anew.
-    assert moved <= bound * (1 + 2 * (rows + 1) * rows * 2.0**-24 + 1e-5)
+    rounding = 2 * (rows + 1) * rows * 2.0**-24 + 1e-5 if dtype == torch.float32 else 0.0
+    assert moved <= bound * (1 + rounding)  # float64 rounds by less than the clip leaves room for
 
 
 @pytest.mark.parametrize("method", METHODS)
