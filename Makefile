@@ -60,7 +60,7 @@ lint: $(VENV)/dev
 
 docs: $(VENV)/dev
 	@$(BIN)/sphinx-build -W -n --keep-going -b html docs docs/_build/html
-	@$(BIN)/sphinx-build -W -n -b doctest docs docs/_build/doctest
+	@$(BIN)/python -m pytest --quiet tests/meta/test_snippets.py
 
 bench: $(VENV)/dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench $(ARGS)

@@ -10,7 +10,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
-    "sphinx.ext.doctest",
 ]
 exclude_patterns = ["_build", "changes/README.md", "changes/*.*.md"]
 html_theme = "furo"
