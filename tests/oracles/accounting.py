@@ -1,0 +1,112 @@
+"""Slow, obvious references for the accountants: quadrature and enumeration with many digits (mpmath)."""
+
+import mpmath as mp
+
+DIGITS = 34
+
+
+def _panels(low, high, width):
+    count = int(mp.ceil((high - low) / width))
+    return [low + (high - low) * i / count for i in range(count + 1)]
+
+
+def gauss_log_moment(shape, scale, prob, order):
+    """log E_Q[(P/Q)^order] of a sampled Gaussian pair, by Gauss-Legendre quadrature of the definition."""
+    with mp.workdps(DIGITS):
+        s, q, a = mp.mpf(scale), mp.mpf(prob), mp.mpf(order)
+
+        def density(x, centre):
+            return mp.exp(-((x - centre) ** 2) / (2 * s * s)) / (s * mp.sqrt(2 * mp.pi))
+
+        def mixed(x, centre):
+            return (1 - q) * density(x, 0) + q * density(x, centre)
+
+        laws = {
+            "remove": (lambda x: mixed(x, 1), lambda x: density(x, 0)),
+            "add": (lambda x: density(x, 0), lambda x: mixed(x, 1)),
+            "antipodal": (lambda x: mixed(x, 1), lambda x: mixed(x, -1)),
+        }
+        p, base = laws[shape]
+        reach = {"remove": a, "add": mp.mpf(1), "antipodal": 2 * a - 1}[shape]
+        low = -14 * s - (a if shape == "add" else 1)
+        points = _panels(low, reach + 14 * s + 1, 3 * s)
+        return mp.log(mp.quad(lambda x: p(x) ** a * base(x) ** (1 - a), points, maxdegree=5))
+
+
+def laplace_log_moment(shape, scale, prob, order):
+    """The same for a Laplace pair; beyond the centres the integrand is an exact exponential."""
+    with mp.workdps(DIGITS):
+        s, q, a = 1 / mp.mpf(scale), mp.mpf(prob), mp.mpf(order)
+
+        def density(x, centre):
+            return s / 2 * mp.exp(-s * abs(x - centre))
+
+        def mixed(x, centre):
+            return (1 - q) * density(x, 0) + q * density(x, centre)
+
+        laws = {
+            "shift": (lambda x: density(x, 1), lambda x: density(x, 0)),
+            "remove": (lambda x: mixed(x, 1), lambda x: density(x, 0)),
+            "add": (lambda x: density(x, 0), lambda x: mixed(x, 1)),
+            "antipodal": (lambda x: mixed(x, 1), lambda x: mixed(x, -1)),
+        }
+        p, base = laws[shape]
+
+        def integrand(x):
+            return p(x) ** a * base(x) ** (1 - a)
+
+        inner = mp.quad(integrand, _panels(mp.mpf(-1), mp.mpf(1), mp.mpf("0.25")), maxdegree=7)
+        return mp.log(inner + (integrand(mp.mpf(1)) + integrand(mp.mpf(-1))) / s)
+
+
+def gaussian_delta(distance_over_stddev, epsilon):
+    """delta(epsilon) of N(mu, 1) against N(0, 1): the closed form of Balle & Wang 2018."""
+    with mp.workdps(DIGITS):
+        mu, e = mp.mpf(distance_over_stddev), mp.mpf(epsilon)
+        return mp.ncdf(mu / 2 - e / mu) - mp.exp(e) * mp.ncdf(-mu / 2 - e / mu)
+
+
+def normaliser(stddev, centre):
+    """Sum over the integers of exp(-(k - centre)^2 / 2 stddev^2)."""
+    s = mp.mpf(stddev)
+    middle, reach = int(mp.nint(centre)), int(mp.ceil(14 * s)) + 2
+    return mp.fsum(mp.exp(-((k - centre) ** 2) / (2 * s * s)) for k in range(middle - reach, middle + reach + 1))
+
+
+def discrete_gaussian_pmf(stddev, centre):
+    """{integer: probability}, cut where it is below e^-80."""
+    s = mp.mpf(stddev)
+    middle, reach = int(mp.nint(centre)), int(mp.ceil(13 * s)) + 2
+    weights = {k: mp.exp(-((k - centre) ** 2) / (2 * s * s)) for k in range(middle - reach, middle + reach + 1)}
+    total = normaliser(stddev, centre)
+    return {k: weight / total for k, weight in weights.items()}
+
+
+def sum_pmf(stddev, centres):
+    """The law of a sum of independent discrete Gaussians with real centres, by convolution."""
+    law = {0: mp.mpf(1)}
+    for centre in centres:
+        part = discrete_gaussian_pmf(stddev, centre)
+        after = {}
+        for k, weight in law.items():
+            for j, factor in part.items():
+                after[k + j] = after.get(k + j, mp.mpf(0)) + weight * factor
+        law = after
+    return law
+
+
+def normal_density(x, variance):
+    """Density of N(0, variance)."""
+    return mp.exp(-(x**2) / (2 * variance)) / mp.sqrt(2 * mp.pi * variance)
+
+
+def smoothed_mass(k, centre, variance, tau):
+    """P[K = k] where y ~ N(centre, variance - tau^2) and K is discrete Gaussian with parameter tau centred at y."""
+    spread = variance - tau * tau
+
+    def integrand(y):
+        return normal_density(y - centre, spread) * mp.exp(-((k - y) ** 2) / (2 * tau * tau)) / normaliser(tau, y)
+
+    middle = (k * spread + centre * tau * tau) / variance
+    step = tau * mp.sqrt(spread / variance) / 6  # the trapezoid rule: the nearest zeros of the normaliser are at +-i pi tau^2
+    return step * mp.fsum(integrand(middle + step * j) for j in range(-72, 73))
