@@ -25,7 +25,10 @@ add_module_names = False
 
 # Links to what this project does not document: the standard library, numpy, torch.
 nitpick_ignore_regex = [
-    ("py:(class|obj|exc|meth|func|mod|data)", r"(enum|abc|typing|collections|numpy|np|torch|nn|decimal|fractions|threading)\..*"),
+    (
+        "py:(class|obj|exc|meth|func|mod|data)",
+        r"(enum|abc|typing|collections|numpy|np|torch|nn|decimal|fractions|threading)\..*",
+    ),
     ("py:.*", r"(ABC|StrEnum|Protocol|Generic|TypeVar)"),
     ("py:obj", r"secagg\.api\.(ClientT|ServerT)"),
 ]

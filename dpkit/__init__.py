@@ -10,8 +10,8 @@
                                                 ▼
                              Ledger ─► Accountant.epsilon(delta=…) ─► statement
 
-Modules in the order data flows: `entropy`, `bounded`, `clip`, `rotate`, `samplers`, `mechanism`, `continuous`, `discrete`,
-`batches`, `training` (the only place that imports torch), `federated` (the only one that sees secagg).
+Modules in the order data flows: `entropy`, `bounded`, `clip`, `rotate`, `samplers`, `mechanism`, `continuous`,
+`discrete`, `batches`, `training` (the only place that imports torch), `federated` (the only one that sees secagg).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, final
 
 import secagg
-from accountants import AccountingError, Event, Gaussian, PoissonSampled, Relation, calibrate, epsilon
+from accountants import AccountingError, Event, Gaussian, PoissonSampled, Relation, Repeated, calibrate, epsilon
 from dpkit.errors import DPKitError, ParameterError
 
 __all__ = ["main"]
@@ -66,7 +66,9 @@ def _parser() -> _Parser:
     return parser
 
 
-def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], str], text: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], str], text: str
+) -> argparse.ArgumentParser:
     """One subcommand."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=function, name=name)
@@ -103,7 +105,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parties", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=120)
     parser.add_argument("--protocol", default="bfv", help="bfv (encrypted) or plain (in the clear)")
-    parser.add_argument("--compare", action="store_true", help="sum the same shares by both protocols, compare bit by bit")
+    parser.add_argument(
+        "--compare", action="store_true", help="sum the same shares by both protocols, compare bit by bit"
+    )
     parser.add_argument("--epsilon", type=float, default=2.5, help="budget of the whole run")
     parser.add_argument("--delta", type=float, default=1e-5)
     parser.add_argument("--sampling-prob", type=float, default=0.05)
@@ -118,7 +122,8 @@ def _event(options: argparse.Namespace, noise_multiplier: float) -> Event:
     """The releases that the options describe."""
     if options.steps < 1:
         raise ParameterError(f"steps must be >= 1, got {options.steps}.")
-    return PoissonSampled(Gaussian(noise_multiplier), options.sampling_prob) * options.steps
+    step = PoissonSampled(Gaussian(noise_multiplier), options.sampling_prob)
+    return Repeated(step, options.steps)
 
 
 def _said(options: argparse.Namespace, values: dict[str, Any], text: str) -> str:
@@ -135,7 +140,13 @@ def _epsilon(options: argparse.Namespace) -> str:
     """The ``epsilon`` command."""
     relation = Relation(options.relation)
     value = epsilon(_event(options, options.noise_multiplier), delta=options.delta, relation=relation)
-    facts = {"epsilon": value, "delta": options.delta, "relation": options.relation, "accountant": "RDP", "kind": "upper bound"}
+    facts = {
+        "epsilon": value,
+        "delta": options.delta,
+        "relation": options.relation,
+        "accountant": "RDP",
+        "kind": "upper bound",
+    }
     return _said(options, facts, f"epsilon {_up(value)} {_terms(options)}")
 
 
@@ -148,8 +159,15 @@ def _calibrate(options: argparse.Namespace) -> str:
         delta=options.delta,
         relation=relation,
     )
-    facts = {"noise_multiplier": value, "epsilon": options.epsilon, "delta": options.delta, "relation": options.relation}
-    return _said(options, facts, f"noise multiplier {_up(value)} keeps epsilon <= {options.epsilon:g} {_terms(options)}")
+    facts = {
+        "noise_multiplier": value,
+        "epsilon": options.epsilon,
+        "delta": options.delta,
+        "relation": options.relation,
+    }
+    return _said(
+        options, facts, f"noise multiplier {_up(value)} keeps epsilon <= {options.epsilon:g} {_terms(options)}"
+    )
 
 
 def _up(value: float, digits: int = 6) -> str:
@@ -162,7 +180,7 @@ def _up(value: float, digits: int = 6) -> str:
 
 def _plan_sum(options: argparse.Namespace) -> str:
     """The ``plan-sum`` command."""
-    plans = {
+    plans: dict[str, Callable[[], secagg.SumProtocol]] = {
         "PlainSum": lambda: secagg.PlainSum.plan(options.parties, options.dim, options.value_bits),
         "BFVSum": lambda: secagg.BFVSum.plan(options.parties, options.dim, options.value_bits, dropout=options.dropout),
     }
@@ -175,7 +193,9 @@ def _plan_sum(options: argparse.Namespace) -> str:
             facts[name] = {"refused": str(error)}
     if all("refused" in row for row in facts.values()):
         raise ParameterError(next(iter(facts.values()))["refused"])
-    lines = [f"{options.parties} parties, {options.dim} values of {options.value_bits} bits, dropout {options.dropout:g}"]
+    lines = [
+        f"{options.parties} parties, {options.dim} values of {options.value_bits} bits, dropout {options.dropout:g}"
+    ]
     for name, row in facts.items():
         refused = row.get("refused")
         cost = f"refused: {refused}" if refused else f"up {row['bytes_up']} B, down {row['bytes_down']} B a party"
@@ -190,7 +210,9 @@ def _demo(options: argparse.Namespace) -> str:
         from dpkit.demo.report import table, write_report
         from dpkit.demo.run import Settings, run
     except ModuleNotFoundError as missing:
-        raise DPKitError(f"the demo needs {missing.name}; install it with: pip install 'dpkit[torch,he,plot]'.") from missing
+        raise DPKitError(
+            f"the demo needs {missing.name}; install it with: pip install 'dpkit[torch,he,plot]'."
+        ) from missing
     given = {name: value for name, value in vars(options).items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given)
     outcome = run(settings, progress=Progress(settings.rounds))

@@ -147,17 +147,17 @@ def private_mean(
         deviations, of probability below 1e-347, less than the outward rounding of any reported delta.
 
     Args:
-        updates: one update per party. With `clip`: an array or a dict of arrays, clipped as one record (the unit is then
-            the party). With ``clip=None``: a :class:`~dpkit.bounded.Bounded` sum of clipped records each, in l2 (or l1),
-            all with one bound.
+        updates: one update per party. With `clip`: an array or a dict of arrays, clipped as one record (the unit is
+            then the party). With ``clip=None``: a :class:`~dpkit.bounded.Bounded` sum of clipped records each, in l2
+            (or l1), all with one bound.
         clip: the clip of one update, or None where updates are already ``Bounded``.
-        mechanism: noise relative to the bound, of `min_honest` shares together; its `step` is chosen from the plan unless
-            it is given.
+        mechanism: noise relative to the bound, of `min_honest` shares together; its `step` is chosen from the plan
+            unless it is given.
         plan: a secagg plan for ``len(updates)`` parties and ``dim`` entries (with `rotate`, the next power of two).
         denominator: public number that the sum is divided by, > 0; never read off the data.
         ledger: where the event is recorded before the value is returned.
-        sampling: how records were sampled inside always-present parties; refused together with `clip`, where the unit is
-            the party and the parties' own noise would follow their participation.
+        sampling: how records were sampled inside always-present parties; refused together with `clip`, where the unit
+            is the party and the parties' own noise would follow their participation.
         rotate: spread each update over its coordinates first by a public random rotation.
         entropy: source of noise; None means the system's.
         dropouts: ``{round name: [party, ...]}`` that leave before sending in that round.
@@ -240,7 +240,7 @@ def noise_shares(
         event=event if sampling is None else sampling.sampled(event),
         secure=is_secure(source) and (sampling is None or is_secure(sampling)),
         value_bits=plan.value_bits,
-        decode=lambda total: restore(total * step),
+        decode=lambda total: restore(np.asarray(total * step, dtype=np.float64)),
     )
 
 
@@ -275,7 +275,9 @@ def _check_parties(
 ) -> None:
     """What must fit before anything is drawn."""
     if len(updates) != plan.num_parties:
-        raise ParameterError(f"updates must hold one entry per party of the plan, {plan.num_parties}, got {len(updates)}.")
+        raise ParameterError(
+            f"updates must hold one entry per party of the plan, {plan.num_parties}, got {len(updates)}."
+        )
     if plan.min_honest < 1:
         raise ParameterError(
             f"plan.min_honest must be >= 1, got {plan.min_honest}: no sum of this plan holds noise that nobody knows."
@@ -315,7 +317,9 @@ def _bounded_vectors(
 def _common_bound(updates: Sequence[Any]) -> float:
     """The one bound of updates that are already Bounded."""
     if not all(isinstance(update, Bounded) for update in updates):
-        raise ParameterError("with clip=None every update must be a Bounded sum; pass clip=FlatClip(...) for bare arrays.")
+        raise ParameterError(
+            "with clip=None every update must be a Bounded sum; pass clip=FlatClip(...) for bare arrays."
+        )
     if any(update.norm == "linf" for update in updates):
         raise BoundError("Gaussian noise needs updates bounded in l2 or l1, got 'linf'.")
     bounds = {update.bound for update in updates}
@@ -339,8 +343,8 @@ def _centre_limit(local_stddev: float, bound: float, value_bits: int) -> float:
     limit = 2.0 ** (value_bits - 1) - 1.0 - _TAIL * local_stddev
     if limit < bound:
         raise ParameterError(
-            f"value_bits = {value_bits} is too small: one record moves the sum by up to {bound:.6g} lattice steps, and its "
-            f"noise needs {_TAIL:g} standard deviations of {local_stddev:.6g} steps beside it; plan more bits."
+            f"value_bits = {value_bits} is too small: one record moves the sum by up to {bound:.6g} lattice steps, and "
+            f"its noise needs {_TAIL:g} standard deviations of {local_stddev:.6g} steps beside it; plan more bits."
         )
     return limit
 

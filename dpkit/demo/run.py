@@ -50,7 +50,7 @@ class Settings:
         clip: l2 bound of one example's gradient.
         learning_rate: of the plain SGD optimizer.
         momentum: of the plain SGD optimizer.
-        seed: None draws noise and batches from the system; a number makes the run repeatable, and the statement says so.
+        seed: None draws noise and batches from the system; a number makes the run repeatable, which the statement says.
 
     Raises:
         ParameterError: a setting is out of its domain.
@@ -157,7 +157,9 @@ def run(settings: Settings, *, digits: Digits | None = None, progress: Progress 
     start = time.perf_counter()
     data = load_digits() if digits is None else digits
     source = entropy.system() if settings.seed is None else entropy.seeded(settings.seed)
-    parties = [Party(data.train_images[rows], data.train_labels[rows]) for rows in shards(data.train_labels, settings.parties)]
+    parties = [
+        Party(data.train_images[rows], data.train_labels[rows]) for rows in shards(data.train_labels, settings.parties)
+    ]
     batches = [PoissonBatches(len(party), settings.sampling_prob, settings.rounds, entropy=source) for party in parties]
     model = build_model(seed=settings.seed or 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
@@ -171,12 +173,16 @@ def run(settings: Settings, *, digits: Digits | None = None, progress: Progress 
             party.clipped_gradients(model, batch.draw(), FlatClip(settings.clip))
             for party, batch in zip(parties, batches, strict=True)
         ]
-        release, matched = _noisy_mean(sums, settings, plans, mechanism, ledger, batches[0], len(data.train_labels), source)
+        release, matched = _noisy_mean(
+            sums, settings, plans, mechanism, ledger, batches[0], len(data.train_labels), source
+        )
         apply_mean(model, optimizer, release.value)
         bytes_up += int(release.bytes_up.max())
         identical += matched
         if done % max(1, settings.rounds // EVALUATIONS) == 0 or done == settings.rounds:
-            point = Point(done, accuracy(model, data.test_images, data.test_labels), ledger.epsilon(delta=settings.delta))
+            point = Point(
+                done, accuracy(model, data.test_images, data.test_labels), ledger.epsilon(delta=settings.delta)
+            )
             curve.append(point)
         if progress is not None:
             text = f"accuracy {curve[-1].accuracy:.2%}  epsilon {curve[-1].epsilon:.3f}" if curve else "warming up"

@@ -21,7 +21,9 @@ def machine():
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     versions = {name: importlib.import_module(name).__version__ for name in ("numpy", "scipy", "torch", "tenseal")}
     stack = ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -12,6 +12,8 @@ def rows():
 
     generator = np.random.default_rng(0)
     centers = generator.standard_normal(DRAWS)
-    ours_s, peer_s = interleaved(lambda: samplers.lattice_gaussian(centers, 1.5), lambda: generator.standard_normal(DRAWS))
+    ours_s, peer_s = interleaved(
+        lambda: samplers.lattice_gaussian(centers, 1.5), lambda: generator.standard_normal(DRAWS)
+    )
     what = "lattice Gaussian on real centres, 10⁶ draws"
     return [row(what, "numpy Generator.standard_normal", ours_s, peer_s, "≥ 1 × its rate")]

@@ -58,7 +58,8 @@ def test_private_mean_records_min_honest_shares(name):
 def test_private_mean_is_bit_identical_over_protocols(seed, parties, dim):
     updates = list(np.random.default_rng(seed).normal(size=(parties, dim)))
     means = [
-        _mean(updates, plan=build(parties, dim), clip=FlatClip(1.0), entropy=seeded(seed)).value for build in PLANS.values()
+        _mean(updates, plan=build(parties, dim), clip=FlatClip(1.0), entropy=seeded(seed)).value
+        for build in PLANS.values()
     ]
     assert np.array_equal(*means)
 
@@ -69,9 +70,7 @@ def test_mean_is_the_mean_of_clipped_updates(seed, rotate):
     updates = list(np.random.default_rng(seed).normal(size=(6, 8)))
     clip = FlatClip(1.0)
     noise = 2.0**-8
-    release = _mean(
-        updates, plan=PLANS["plain"](6, 8), clip=clip, noise=noise, rotate=rotate, entropy=seeded(seed)
-    )
+    release = _mean(updates, plan=PLANS["plain"](6, 8), clip=clip, noise=noise, rotate=rotate, entropy=seeded(seed))
     truth = np.mean([clip.clip(update) for update in updates], axis=0)
     # all six shares count here: stddev noise * sqrt(6/5) on the sum, / 6 on the mean; 12 of them have chance < 1e-31
     assert np.abs(release.value - truth).max() < 12 * noise * math.sqrt(6 / 5) / 6
@@ -111,7 +110,9 @@ def test_dropped_parties_take_their_noise_along_and_the_event_stays():
 def test_too_many_dropouts_release_and_record_nothing():
     ledger = _ledger()
     with pytest.raises(secagg.TooFewSurvivorsError):
-        _mean([np.ones(2)] * 5, plan=PLANS["bfv"](5, 2), clip=FlatClip(1.0), ledger=ledger, dropouts={"masked_input": [0]})
+        _mean(
+            [np.ones(2)] * 5, plan=PLANS["bfv"](5, 2), clip=FlatClip(1.0), ledger=ledger, dropouts={"masked_input": [0]}
+        )
     assert len(ledger) == 0
 
 
@@ -140,20 +141,26 @@ def test_empty_sums_still_get_noise():
 
 
 BAD = {
-    "too few updates": (dict(updates=[np.ones(2)] * 4), "one entry per party of the plan, 5, got 4"),
-    "wrong dim": (dict(updates=[np.ones(3)] * 5), "plan.dim must be the number of entries of an update, 3, got 2"),
-    "mixed structure": (dict(updates=[np.ones(2)] * 4 + [np.ones((2, 1))]), "the same structure and shapes"),
-    "zero denominator": (dict(denominator=0), "denominator must be finite and > 0, got 0"),
-    "NaN denominator": (dict(denominator=math.nan), "denominator must be finite"),
-    "no ledger": (dict(ledger=object()), "ledger must have a record method"),
-    "bare arrays": (dict(clip=None), "every update must be a Bounded sum"),
-    "bounded and clip": (dict(updates=[Bounded(np.ones(2), 1.0)] * 5), "clipped twice"),
-    "different bounds": (dict(updates=[Bounded(np.ones(2), 1.0 + p) for p in range(5)], clip=None), "share one bound"),
-    "linf": (dict(updates=[Bounded(np.ones(2), 1.0, "linf")] * 5, clip=None), "l2 or l1"),
-    "linf clip": (dict(clip=FlatClip(1.0, norm="linf")), "l2 or l1"),
-    "NaN sum": (dict(updates=[Bounded(np.full(2, np.nan), 1.0)] * 5, clip=None), "NaN or infinity"),
-    "sampled parties": (dict(sampling=PoissonBatches(5, 0.5, 1, entropy=seeded(0))), "sampling cannot be combined with clip"),
-    "few bits": (dict(plan=PLANS["plain"](5, 2, 8)), "value_bits = 8 is too small"),
+    "too few updates": ({"updates": [np.ones(2)] * 4}, "one entry per party of the plan, 5, got 4"),
+    "wrong dim": ({"updates": [np.ones(3)] * 5}, "plan.dim must be the number of entries of an update, 3, got 2"),
+    "mixed structure": ({"updates": [np.ones(2)] * 4 + [np.ones((2, 1))]}, "the same structure and shapes"),
+    "zero denominator": ({"denominator": 0}, "denominator must be finite and > 0, got 0"),
+    "NaN denominator": ({"denominator": math.nan}, "denominator must be finite"),
+    "no ledger": ({"ledger": object()}, "ledger must have a record method"),
+    "bare arrays": ({"clip": None}, "every update must be a Bounded sum"),
+    "bounded and clip": ({"updates": [Bounded(np.ones(2), 1.0)] * 5}, "clipped twice"),
+    "different bounds": (
+        {"updates": [Bounded(np.ones(2), 1.0 + p) for p in range(5)], "clip": None},
+        "share one bound",
+    ),
+    "linf": ({"updates": [Bounded(np.ones(2), 1.0, "linf")] * 5, "clip": None}, "l2 or l1"),
+    "linf clip": ({"clip": FlatClip(1.0, norm="linf")}, "l2 or l1"),
+    "NaN sum": ({"updates": [Bounded(np.full(2, np.nan), 1.0)] * 5, "clip": None}, "NaN or infinity"),
+    "sampled parties": (
+        {"sampling": PoissonBatches(5, 0.5, 1, entropy=seeded(0))},
+        "sampling cannot be combined with clip",
+    ),
+    "few bits": ({"plan": PLANS["plain"](5, 2, 8)}, "value_bits = 8 is too small"),
 }
 
 
@@ -161,7 +168,13 @@ BAD = {
 def test_bad_input_is_one_clear_error_and_records_nothing(name):
     changes, message = BAD[name]
     ledger = _ledger()
-    given_ = {"updates": [np.ones(2)] * 5, "plan": PLANS["plain"](5, 2), "clip": FlatClip(1.0), "ledger": ledger, **changes}
+    given_ = {
+        "updates": [np.ones(2)] * 5,
+        "plan": PLANS["plain"](5, 2),
+        "clip": FlatClip(1.0),
+        "ledger": ledger,
+        **changes,
+    }
     with pytest.raises((ParameterError, BoundError), match=message):
         _mean(given_.pop("updates"), **given_)
     assert len(ledger) == 0

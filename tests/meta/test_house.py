@@ -24,7 +24,9 @@ def test_files_are_short(path):
 
 def test_public_names_are_the_snapshot():
     names = [f"{package}.{name}" for package in PACKAGES for name in sorted(importlib.import_module(package).__all__)]
-    assert names == SNAPSHOT.read_text().split(), "a public name came or went: change the snapshot and add a news fragment"
+    assert names == SNAPSHOT.read_text().split(), (
+        "a public name came or went: change the snapshot and add a news fragment"
+    )
 
 
 @pytest.mark.parametrize("package", PACKAGES)

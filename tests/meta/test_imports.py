@@ -30,8 +30,11 @@ def test_import_stays_under_half_a_second(package):
 def test_importing_touches_no_global_state():
     before_after = _run(
         "import random, logging, numpy as np, warnings\n"
-        "state = (random.getstate(), np.random.get_state()[1].tolist(), len(logging.getLogger().handlers), warnings.filters[:])\n"
+        "def state():\n"
+        "    numbers = random.getstate(), np.random.get_state()[1].tolist()\n"
+        "    return *numbers, len(logging.getLogger().handlers), warnings.filters[:]\n"
+        "before = state()\n"
         "import accountants, secagg, dpkit\n"
-        "print(state == (random.getstate(), np.random.get_state()[1].tolist(), len(logging.getLogger().handlers), warnings.filters[:]))"
+        "print(before == state())"
     )
     assert before_after.strip() == "True"

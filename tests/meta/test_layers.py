@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+LINT = """
+import sys
+sys.path.insert(0, ".")
+from importlinter.cli import lint_imports
+sys.exit(lint_imports(cache_dir=None))
+"""
 
 
 def _lint(folder):
-    command = [sys.executable, "-c", "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports(cache_dir=None))"]
-    return subprocess.run(command, cwd=folder, env=None, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", LINT], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_contracts_hold():
@@ -24,7 +29,6 @@ def test_a_wrong_arrow_is_seen(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     module = tmp_path / "accountants" / "errors.py"
     module.write_text(module.read_text() + "\nimport dpkit.bounded\n")
-    command = [sys.executable, "-c", "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports; sys.exit(lint_imports(cache_dir=None))"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = _lint(tmp_path)
     assert result.returncode == 1, result.stdout
     assert "accountants imports nothing of ours" in result.stdout

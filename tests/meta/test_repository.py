@@ -27,7 +27,9 @@ def test_extras_are_those_of_the_design():
 
 
 def test_constraints_pin_every_direct_requirement():
-    pinned = {line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    pinned = {
+        line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
     extras = PROJECT["optional-dependencies"]
     wanted = [*PROJECT["dependencies"], *extras["torch"], *extras["he"], *extras["plot"], *extras["dev"]]
     names = {re.split(r"[<>=\[; ]", requirement)[0].lower() for requirement in wanted} - {"dpkit"}

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = [row for path in sorted(Path(__file__).parent.glob("*.toml")) for row in tomllib.loads(path.read_text())["mutant"]]
+ROWS = [
+    row for path in sorted(Path(__file__).parent.glob("*.toml")) for row in tomllib.loads(path.read_text())["mutant"]
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,9 @@ def _run(folder, *killers):
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
     options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist"]
     command = [sys.executable, "-m", "pytest", *options, *killers]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=230, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=230, check=False
+    )
 
 
 def test_rows_are_distinct():

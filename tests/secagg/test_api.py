@@ -8,7 +8,11 @@ import secagg
 from secagg.api import ClientSession, ServerSession, State, SumProtocol
 from tests.secagg.wires import Network, vectors_of
 
-PLANS = [secagg.PlainSum.plan(4, 5, 8), secagg.PlainSum.plan(4, 5, 8, wrap=True), secagg.BFVSum.plan(5, 5, 8, dropout=0.2)]
+PLANS = [
+    secagg.PlainSum.plan(4, 5, 8),
+    secagg.PlainSum.plan(4, 5, 8, wrap=True),
+    secagg.BFVSum.plan(5, 5, 8, dropout=0.2),
+]
 NAMES = [name for name in vars(SumProtocol) if not name.startswith("_")]
 
 

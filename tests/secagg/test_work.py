@@ -48,7 +48,11 @@ def test_blobs_round_trip(blobs):
     assert split_blobs(join_blobs(blobs), len(blobs)) == blobs
 
 
-@given(blobs=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4), cut=st.integers(1, 20), count=st.integers(1, 6))
+@given(
+    blobs=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4),
+    cut=st.integers(1, 20),
+    count=st.integers(1, 6),
+)
 def test_wrong_lengths_are_refused(blobs, cut, count):
     body = join_blobs(blobs)
     for changed, number in ((body[:-cut], len(blobs)), (body + bytes(cut), len(blobs)), (body, len(blobs) + count)):

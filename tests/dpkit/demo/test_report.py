@@ -19,7 +19,16 @@ def outcome():
 
 def test_table_states_everything(outcome):
     text = table(outcome)
-    for word in ("rounds", "test accuracy", "epsilon", "delta 1e-05", "add_remove", "unit: example", "sent per party", "seconds"):
+    for word in (
+        "rounds",
+        "test accuracy",
+        "epsilon",
+        "delta 1e-05",
+        "add_remove",
+        "unit: example",
+        "sent per party",
+        "seconds",
+    ):
         assert word in text
     assert "synthetic digits" in text
 

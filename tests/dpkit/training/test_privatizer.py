@@ -214,6 +214,8 @@ def test_iteration_gives_one_release_to_each_draw():
             step.release()
             with pytest.raises(StateError, match="no open draw"):
                 step.release()
+            with pytest.raises(StateError, match="no open draw"):
+                step.backward(losses_of(model(data)))
     assert len(sizes) == len(ledger.entries) == 12
     assert 0 in sizes
     assert {entry.event for entry in ledger.entries} == {PoissonSampled(Gaussian(1.0), 0.05)}
