@@ -137,9 +137,10 @@ class Privatizer:
             LossError: losses are not one number for each example, or mix examples.
             CoverageError: a trainable parameter reaches the losses where clipping does not see it.
             ParameterError: units do not fit, or a unit was already in this release.
-            StateError: the Privatizer is closed.
+            StateError: the Privatizer is closed, or has a sampling and no draw of it is open.
         """
         self._require_open()
+        self._require_draw()
         require_losses(losses)
         units_now = self._new_units(units)
         check = not self._checked and len(losses) > 1
@@ -166,11 +167,7 @@ class Privatizer:
             ParameterError: no parameter is trainable, or the schedule gave a number that is not > 0.
         """
         self._require_open()
-        if self._sampling is not None and not self._drawn:
-            raise StateError(
-                "there is no open draw to release: the sampled event holds for one release of each draw; "
-                "iterate with 'for rows in privatizer' and release once for each"
-            )
+        self._require_draw()
         parameters = self._tape.parameters()
         if not parameters:
             raise ParameterError("model must have at least one trainable parameter, got none; unfreeze one")
@@ -220,6 +217,13 @@ class Privatizer:
     def _require_open(self) -> None:
         if self._closed:
             raise StateError("the Privatizer is closed; make a new one")
+
+    def _require_draw(self) -> None:
+        if self._sampling is not None and not self._drawn:
+            raise StateError(
+                "there is no open draw: the sampled event holds for one release of the rows of each draw; "
+                "iterate with 'for rows in privatizer', and call backward and release inside"
+            )
 
     def _require_released(self) -> None:
         if self._drawn:
