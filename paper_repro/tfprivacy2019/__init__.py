@@ -1,0 +1,1 @@
+"""The epsilons of TensorFlow Privacy's MNIST tutorial."""
