@@ -34,6 +34,8 @@ def _within(vector, bound, norm):
 @example(np.array([1e308, 1e308, -1e308]), 1.0)
 @example(np.array([5e-324, 5e-324]), 2.0**-500)
 @example(np.array([0.1, 0.7, 0.1]), 0.7141428428542851)
+@example(np.array([0.1, np.nan]), 1.0)
+@example(np.array([0.1, -np.inf]), 1.0)
 def test_clipped_norm_in_exact_arithmetic(norm, record, bound):
     clipped = FlatClip(bound, norm).clip(record)
     assert _within(clipped, bound, norm)
