@@ -116,8 +116,15 @@ def minimise(function: Callable[[float], float], low: float, high: float, start:
 def _bracket(
     function: Callable[[float], float], low: float, high: float, start: float
 ) -> tuple[float, float, float, float]:
-    """(left, mid, right, value at mid) with mid no worse than both sides, or as far as [low, high] reaches."""
+    """(left, mid, right, value at mid) with mid no worse than both sides, or as far as [low, high] reaches.
+
+    Where the function is infinite it is so to the right of some point (a Rényi divergence beyond some order): go left.
+    """
     mid, value = start, function(start)
+    step = 1.0
+    while value == math.inf and mid > low:
+        mid, step = max(mid - step, low), 2.0 * step
+        value = function(mid)
     step = 1.0
     right = min(mid + step, high)
     direction = 1.0

@@ -145,8 +145,8 @@ def _sum(table: _Table, t: float) -> float:
     far = np.where(np.abs(tilt) < 1.0, 0.0, terms * math.exp(top) - weight * (1.0 + tilt))
     parts = near + far + t * table.entropy
     moment = float(parts.sum())
-    rounding = 64.0 * EPS * (1.0 + float(parts @ (table.magnitude + np.abs(tilt))) / moment)
-    return math.log1p(moment * (1.0 + rounding) + 1e-35 * t * (1.0 + t)) * (1.0 + 4.0 * EPS)
+    rounding = 64.0 * EPS * (moment + float(parts @ (table.magnitude + np.abs(tilt))))
+    return math.log1p(moment + rounding + 1e-35 * t * (1.0 + t)) * (1.0 + 4.0 * EPS)
 
 
 @lru_cache(maxsize=256)

@@ -31,7 +31,9 @@ def test_share_lemma(n, sigma, seed):
         down = -mp.log1p(-eta_sum) + n * mp.log1p(eta)
         total, variance = mp.fsum(centres), n * mp.mpf(sigma) ** 2
         near = 5 * mp.sqrt(variance)
-        ratios = [p / normal_density(z - total, variance) for z, p in sum_pmf(sigma, centres).items() if abs(z - total) < near]
+        ratios = [
+            p / normal_density(z - total, variance) for z, p in sum_pmf(sigma, centres).items() if abs(z - total) < near
+        ]
         assert len(ratios) > 4
         assert all(_within(ratio, up, down) for ratio in ratios)
 

@@ -1,0 +1,59 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from accountants import EventError, LedgerError
+from accountants._checks import check_count, check_delta, check_epsilon, check_finite, check_positive, check_prob
+
+NOT_NUMBERS = [math.nan, math.inf, -math.inf, True, False, None, "1", 1j, [1.0], np.array([1.0]), 10**400]
+
+
+@pytest.mark.parametrize("check", [check_positive, check_finite, check_prob])
+@pytest.mark.parametrize("wrong", [*NOT_NUMBERS, -1e-300, -1])
+def test_what_is_not_a_number_is_refused_by_name(check, wrong):
+    with pytest.raises(EventError, match=r"^thing must be .*, got .*; do so"):
+        check("thing", wrong, "do so.")
+
+
+@pytest.mark.parametrize("good", [1, 0.5, Fraction(1, 4), np.float32(0.5), np.int64(1)])
+def test_real_numbers_of_any_kind_become_floats(good):
+    for check in (check_positive, check_finite, check_prob):
+        assert type(check("thing", good, "")) is float
+        assert check("thing", good, "") == float(good)
+
+
+def test_edges():
+    with pytest.raises(EventError):
+        check_positive("thing", 0.0, "")
+    with pytest.raises(EventError):
+        check_prob("thing", math.nextafter(1.0, 2.0), "")
+    assert math.copysign(1.0, check_finite("thing", -0.0, "")) == 1.0
+    assert check_prob("thing", 0, "") == 0.0
+    assert check_prob("thing", 1, "") == 1.0
+
+
+@pytest.mark.parametrize("wrong", [1.0, True, "1", None, math.nan, 0, -1, np.bool_(True)])
+def test_counts(wrong):
+    with pytest.raises(LedgerError, match="an integer >= 1"):
+        check_count("times", wrong, 1, "count.", LedgerError)
+    assert type(check_count("times", np.int32(3), 1, "")) is int
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 0.0, 1.0, -1e-9, 1.5, math.nan, math.inf, True, "1e-5", None])
+def test_delta_is_strictly_between_zero_and_one(wrong):
+    with pytest.raises(EventError, match="delta"):
+        check_delta(wrong)
+
+
+@pytest.mark.parametrize("wrong", [-1e-9, math.inf, math.nan, True, None])
+def test_epsilon_is_finite(wrong):
+    with pytest.raises(EventError, match="epsilon"):
+        check_epsilon(wrong)
+
+
+def test_a_message_never_prints_something_long():
+    with pytest.raises(EventError) as caught:
+        check_positive("thing", list(range(1000)), "do so.")
+    assert len(str(caught.value)) < 100

@@ -1,0 +1,162 @@
+"""Folding: counts multiply, slack adds up linearly and outside, sampling takes one coin for the whole."""
+
+import math
+from collections import Counter
+
+import pytest
+from hypothesis import given
+
+from accountants import (
+    Composed,
+    DistributedDiscreteGaussian,
+    Gaussian,
+    Laplace,
+    PoissonSampled,
+    RDPAccountant,
+    Repeated,
+    UnsupportedEventError,
+    Within,
+)
+from accountants._lattice import smoothing_tau
+from accountants.fold import expand, fold
+from accountants.testing import event_strategy
+
+RELATION = "add_remove"
+
+
+def _walk(event, times=1):
+    """The obvious recursion: (Counter of core events, total up, total down)."""
+    if isinstance(event, Repeated):
+        return _walk(event.event, times * event.times)
+    if isinstance(event, Within):
+        core, up, down = _walk(event.event, times)
+        return core, up + times * event.up, down + times * event.down
+    if isinstance(event, Composed):
+        walked = [_walk(part, times) for part in event.events]
+        return sum((w[0] for w in walked), Counter()), sum(w[1] for w in walked), sum(w[2] for w in walked)
+    if isinstance(event, PoissonSampled) and event.sampling_prob == 1.0:
+        return _walk(event.event, times)
+    if times == 0 or (isinstance(event, PoissonSampled) and event.sampling_prob == 0.0):
+        return Counter(), 0.0, 0.0
+    return Counter({event: times}), 0.0, 0.0
+
+
+@given(event=event_strategy(max_leaves=8))
+def test_fold_is_the_obvious_recursion(event):
+    core, up, down = _walk(event)
+    folded = fold([(event, 1)])
+    assert Counter(dict(folded.parts)) == core
+    assert up <= folded.up * (1 + 1e-15)
+    assert folded.up <= up * (1 + 1e-13) + 1e-320
+    assert down <= folded.down * (1 + 1e-15)
+    assert folded.down <= down * (1 + 1e-13) + 1e-320
+
+
+def test_any_depth():
+    event = Gaussian(1.0)
+    for _ in range(300):
+        event = Composed((Repeated(event, 1),))
+    assert fold([(event, 2)]).parts == ((Gaussian(1.0), 2),)
+
+
+def test_zero_times_leaves_nothing_behind():
+    folded = fold([(Within(Gaussian(1.0), 1.0, 1.0) * 0, 5), (Within(Laplace(1.0), 1.0, 1.0), 0)])
+    assert folded == fold([])
+    assert folded.parts == ()
+
+
+def test_slack_is_applied_once_and_outside():
+    up, down, times, delta = 0.01, 0.02, 10, 1e-5
+    rdp = RDPAccountant()
+    plain = Gaussian(2.0) * times
+    shifted = rdp.epsilon(plain, delta=delta * math.exp(-times * up), relation=RELATION) + times * (up + down)
+    value = rdp.epsilon(Within(Gaussian(2.0), up, down) * times, delta=delta, relation=RELATION)
+    assert value == pytest.approx(shifted, rel=1e-12)
+    epsilon = 4.0
+    inner = rdp.delta(plain, epsilon=epsilon - times * (up + down), relation=RELATION) * math.exp(times * up)
+    outer = rdp.delta(Within(Gaussian(2.0), up, down) * times, epsilon=epsilon, relation=RELATION)
+    assert outer == pytest.approx(inner, rel=1e-12)
+
+
+def test_slack_is_linear_in_the_count_and_not_averaged():
+    """Slack composed as a pure part would grow with the square root: for 400 steps it must be 400 times, exactly."""
+    folded = fold([(Within(Gaussian(30.0), 1e-3, 2e-3) * 400, 1)])
+    assert folded.up == pytest.approx(0.4, rel=1e-12)
+    assert folded.down == pytest.approx(0.8, rel=1e-12)
+
+
+def test_slack_commutes_with_sampling():
+    inside = PoissonSampled(Within(Gaussian(1.0), 1e-3, 2e-3), 0.1)
+    outside = Within(PoissonSampled(Gaussian(1.0), 0.1), 1e-3, 2e-3)
+    assert fold([(inside, 7)]).parts == fold([(outside, 7)]).parts
+    assert fold([(inside, 7)]).up == pytest.approx(fold([(outside, 7)]).up, rel=1e-14)
+    assert fold([(inside, 7)]).down == pytest.approx(fold([(outside, 7)]).down, rel=1e-14)
+
+
+def test_shares_become_one_gaussian():
+    event = DistributedDiscreteGaussian(local_stddev=8.0, parties=10, l2_bound=16.0, dim=26010)
+    (core, times), folded = fold([(event, 200)]).parts[0], fold([(event, 200)])
+    truth = math.sqrt(10 * 64.0 - smoothing_tau(26010) ** 2) / 16.0
+    assert times == 200
+    assert truth * (1 - 1e-14) <= core.noise_multiplier <= truth
+    assert 0.0 < folded.up <= 200 * 1e-12
+    assert 0.0 < folded.down <= 200 * 1e-12
+
+
+def test_one_share_pays_for_smoothing_only():
+    expansion = expand(DistributedDiscreteGaussian(local_stddev=100.0, parties=1, l2_bound=10.0, dim=1))
+    assert expansion.up + expansion.down <= 1.01e-12
+    assert expansion.parts[0][0].noise_multiplier == pytest.approx(10.0, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        DistributedDiscreteGaussian(0.3, 100, 1.0, 10),
+        DistributedDiscreteGaussian(1.0, 1, 1.0, 10),
+    ],
+)
+def test_too_small_shares_are_refused_with_what_to_do(event):
+    with pytest.raises(UnsupportedEventError, match="finer lattice step") as caught:
+        fold([(event, 1)])
+    assert caught.value.event == event
+
+
+def test_sampling_at_the_ends():
+    inner = Within(Laplace(1.0) * 3 + Gaussian(2.0), 0.1, 0.1)
+    assert fold([(PoissonSampled(inner, 1.0), 2)]) == fold([(inner, 2)])
+    assert fold([(PoissonSampled(inner, 0.0), 2)]) == fold([])
+
+
+def test_sampled_gaussians_share_one_coin():
+    sampled = PoissonSampled(Gaussian(3.0) + Gaussian(4.0) * 2, 0.1)
+    ((core, times),) = fold([(sampled, 5)]).parts
+    combined = (1 / 9 + 2 / 16) ** -0.5
+    assert times == 5
+    assert core.sampling_prob == 0.1
+    assert combined * (1 - 1e-14) <= core.event.noise_multiplier <= combined
+    apart = (PoissonSampled(Gaussian(3.0), 0.1) + PoissonSampled(Gaussian(4.0), 0.1) * 2) * 5
+    rdp = RDPAccountant()
+    assert rdp.epsilon(sampled * 5, delta=1e-5, relation=RELATION) > rdp.epsilon(apart, delta=1e-5, relation=RELATION)
+
+
+def test_thinning_a_sample_multiplies_probabilities():
+    ((core, times),) = fold([(PoissonSampled(PoissonSampled(Laplace(1.0), 0.3), 0.2), 4)]).parts
+    assert times == 4
+    assert core.event == Laplace(1.0)
+    assert 0.06 <= core.sampling_prob <= 0.06 * (1 + 1e-14)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        Laplace(1.0) * 2,
+        Laplace(1.0) + Gaussian(1.0),
+        PoissonSampled(Gaussian(1.0), 0.1) * 2,
+        PoissonSampled(Gaussian(1.0), 0.1) + Gaussian(1.0),
+    ],
+)
+def test_what_one_coin_cannot_split_is_refused(inner):
+    with pytest.raises(UnsupportedEventError, match="one batch serves the whole composition"):
+        fold([(PoissonSampled(inner, 0.5), 1)])
+    assert not RDPAccountant().supports(PoissonSampled(inner, 0.5))

@@ -1,0 +1,224 @@
+import json
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accountants import (
+    Composed,
+    EventError,
+    Gaussian,
+    Laplace,
+    Ledger,
+    LedgerError,
+    PoissonSampled,
+    RDPAccountant,
+    Relation,
+    RelationError,
+    UnsupportedEventError,
+    epsilon,
+)
+from accountants.testing import event_strategy
+
+STEP = PoissonSampled(Gaussian(1.0), 0.01)
+
+
+def _ledger(**kwargs):
+    return Ledger(**{"relation": "add_remove", **kwargs})
+
+
+def test_ten_thousand_equal_steps_are_one_row():
+    ledger = _ledger()
+    for _ in range(10_000):
+        ledger.record(STEP)
+    assert ledger.entries == ((STEP, 10_000, ""),)
+    assert len(ledger) == 10_000
+    assert ledger.epsilon(delta=1e-5) == epsilon(STEP * 10_000, delta=1e-5, relation="add_remove")
+
+
+def test_rows_keep_order_and_notes():
+    ledger = _ledger()
+    ledger.record(STEP, times=2, note="warm-up")
+    ledger.record(STEP, times=3)
+    ledger.record(Laplace(1.0))
+    ledger.record(STEP)
+    assert ledger.entries == ((STEP, 2, "warm-up"), (STEP, 3, ""), (Laplace(1.0), 1, ""), (STEP, 1, ""))
+    assert len(ledger) == 7
+
+
+def test_repeated_events_are_releases():
+    ledger = _ledger()
+    ledger.record((STEP * 5) * 2, times=3)
+    ledger.record(STEP)
+    ledger.record(STEP * 0)
+    ledger.record(STEP, times=0)
+    assert ledger.entries == ((STEP, 31, ""),)
+    assert len(ledger) == 31
+
+
+def test_a_release_brings_its_event_and_its_randomness():
+    ledger = _ledger()
+    ledger.record(SimpleNamespace(event=STEP))
+    ledger.record(SimpleNamespace(event=STEP, secure=False), times=4)
+    ledger.record(SimpleNamespace(event=STEP, secure=True, value=[1.0]))
+    assert ledger.entries == ((STEP, 6, ""),)
+    assert ledger.seeded_releases == 4
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        None,
+        1.0,
+        "Gaussian",
+        Gaussian,
+        SimpleNamespace(value=3),
+        SimpleNamespace(event=None),
+        SimpleNamespace(event=STEP, secure=1),
+    ],
+)
+def test_what_carries_no_event_is_refused(what):
+    with pytest.raises(LedgerError, match="what must be an event or a release"):
+        _ledger().record(what)
+
+
+@dataclass
+class _Secret:
+    value: str = "the data"
+
+
+def test_a_refusal_prints_no_data():
+    with pytest.raises(LedgerError) as caught:
+        _ledger().record(_Secret())
+    assert "the data" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"what": STEP, "times": -1}, LedgerError),
+        ({"what": STEP, "times": 1.0}, LedgerError),
+        ({"what": STEP, "times": True}, LedgerError),
+        ({"what": STEP, "note": None}, LedgerError),
+        ({"what": object()}, LedgerError),
+        ({"what": PoissonSampled(Laplace(1.0) * 2, 0.5)}, UnsupportedEventError),
+        ({"what": Composed((STEP, PoissonSampled(STEP * 2, 0.5)))}, UnsupportedEventError),
+    ],
+)
+def test_failed_record_changes_nothing(arguments, error):
+    ledger = _ledger()
+    ledger.record(SimpleNamespace(event=STEP, secure=False), note="kept")
+    before = (ledger.entries, len(ledger), ledger.seeded_releases, ledger.to_json())
+    with pytest.raises(error):
+        ledger.record(**arguments)
+    assert (ledger.entries, len(ledger), ledger.seeded_releases, ledger.to_json()) == before
+
+
+def test_asking_changes_nothing():
+    ledger = _ledger()
+    ledger.record(STEP, times=10)
+    before = ledger.to_json()
+    first = ledger.epsilon(delta=1e-5)
+    ledger.statement(delta=1e-5)
+    ledger.delta(epsilon=1.0)
+    assert ledger.epsilon(delta=1e-5) == first
+    assert ledger.to_json() == before
+
+
+def test_entries_are_a_copy():
+    ledger = _ledger()
+    entries = ledger.entries
+    ledger.record(STEP)
+    assert entries == ()
+
+
+@given(
+    events=st.lists(st.tuples(event_strategy(), st.integers(0, 5), st.booleans(), st.text(max_size=5)), max_size=6),
+    relation=st.sampled_from(Relation),
+)
+def test_json_round_trip_is_exact(events, relation):
+    ledger = Ledger(relation=relation, unit="user")
+    for event, times, secure, note in events:
+        if RDPAccountant().supports(event, relation=relation):
+            ledger.record(SimpleNamespace(event=event, secure=secure), times=times, note=note)
+    again = Ledger.from_json(ledger.to_json())
+    assert again == ledger
+    assert again.to_json() == ledger.to_json()
+    assert (again.unit, again.relation, again.seeded_releases) == ("user", relation, ledger.seeded_releases)
+    assert again.epsilon(delta=1e-7) == ledger.epsilon(delta=1e-7)
+
+
+def _with(**changes):
+    ledger = _ledger()
+    ledger.record(STEP, times=3)
+    return json.dumps({**json.loads(ledger.to_json()), **changes})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        '{"schema": "accountants.ledger/1"}',
+        "[" * 100_000,
+        None,
+        _with(schema="accountants.ledger/2"),
+        _with(relation="remove"),
+        _with(unit=""),
+        _with(unit=3),
+        _with(extra=1),
+        _with(entries={}),
+        _with(entries=[1]),
+        _with(entries=[{"event": {"type": "Gaussian", "noise_multiplier": 1.0}, "times": 1}]),
+        _with(entries=[{"event": {"type": "Gaussian", "noise_multiplier": 1.0}, "times": True, "note": ""}]),
+        _with(entries=[{"event": {"type": "Gaussian", "noise_multiplier": 1.0}, "times": 1.0, "note": ""}]),
+        _with(entries=[{"event": {"type": "Gaussian", "noise_multiplier": 0.0}, "times": 1, "note": ""}]),
+        _with(entries=[{"event": {"type": "Gaussian", "scale": 1.0}, "times": 1, "note": ""}]),
+        _with(entries=[{"event": {"type": "Event"}, "times": 1, "note": ""}]),
+        _with(entries=[{"event": {"type": "subprocess.Popen", "args": "ls"}, "times": 1, "note": ""}]),
+        _with(entries=[{"event": "Gaussian", "times": 1, "note": ""}]),
+        _with(seeded_releases=4),
+        _with(seeded_releases=-1),
+        _with().replace("1.0", "NaN"),
+        _with().replace("1.0", "Infinity"),
+    ],
+)
+def test_what_is_not_a_ledgers_json_is_refused(text):
+    with pytest.raises(LedgerError):
+        Ledger.from_json(text)
+
+
+def test_constructor_is_checked():
+    with pytest.raises(RelationError):
+        Ledger(relation=None)
+    with pytest.raises(TypeError):
+        Ledger()
+    with pytest.raises(LedgerError, match="unit must be"):
+        Ledger(relation="add_remove", unit="")
+    with pytest.raises(EventError, match="delta must be"):
+        _ledger().epsilon(delta=0.0)
+
+
+def test_an_empty_ledger_costs_nothing():
+    ledger = _ledger()
+    assert ledger.epsilon(delta=1e-300) == 0.0
+    assert ledger.delta(epsilon=0.0) == 0.0
+    assert len(ledger) == 0
+    assert math.isfinite(ledger.statement(delta=1e-6).epsilon)
+
+
+def test_ledgers_are_compared_by_content():
+    one, other = _ledger(), _ledger()
+    one.record(STEP, times=2)
+    other.record(STEP)
+    assert one != other
+    other.record(STEP)
+    assert one == other
+    assert one != "ledger"
+    assert repr(one) == "Ledger(relation='add_remove', unit='example', releases=2)"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(one)
