@@ -40,6 +40,14 @@ def test_page_snippets_run(page, tmp_path, monkeypatch):
             names.update(examples.globs)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_run_and_assert(path):
+    source = path.read_text()
+    assert source.count("\n") < 80
+    assert "\nassert " in source
+    exec(compile(source, str(path), "exec"), {"__name__": "__main__"})  # noqa: S102 - this project's own example
+
+
 def test_readme_has_a_short_snippet():
     snippets = [code for kind, code in FENCE.findall((ROOT / "README.md").read_text()) if kind in ("python", "pycon")]
     assert snippets
