@@ -34,6 +34,7 @@ from accountants._numerics import round_up
 __all__ = ["log_dual_sum", "log_theta_tail", "share_slack", "smoothing_tau"]
 
 _CELLS = 2048
+_WIDE = 100.0
 _SLACK = 1e-12  # what smoothing may cost in log-ratio over all coordinates: the unit of account of `smoothing_tau`
 
 
@@ -70,6 +71,8 @@ def log_dual_sum(sigma: float, n: int) -> float:
 
     if n == 1:
         return -math.inf
+    if sigma > _WIDE:
+        return -1e4  # of the order of -2π²σ² in truth: a bound that vanishes beside that of smoothing
     c = 2.0 * math.pi**2 * sigma * sigma
     t = np.linspace(0.0, 0.5, _CELLS + 1)
     m = np.arange(1.0, 2.0 + math.ceil(math.sqrt(100.0 / c)))[:, None]

@@ -33,7 +33,7 @@ def calibrate(
     (1 - tolerance) does not. Where ``build`` refuses x, or no bound is known, x counts as too small.
 
     Guarantee:
-        ``epsilon(build(x)) <= epsilon`` for the x returned (test_calibrate_is_on_the_safe_side).
+        ``epsilon(build(x)) <= epsilon`` for the x returned (``test_calibrate_is_on_the_safe_side``).
 
     Args:
         build: from x > 0 to the event that is planned.

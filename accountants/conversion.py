@@ -17,7 +17,7 @@ gives a bound, so a search that stopped early costs tightness and nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -81,7 +81,7 @@ CONVERSIONS = {
 
 
 def best_epsilon(
-    rdp: Callable[[float], float], log_delta: float, conversion: Conversion, orders: tuple[float, ...] | None
+    rdp: Callable[[float], float], log_delta: float, conversion: Conversion, orders: Sequence[float] | None
 ) -> float:
     """The least ε over the orders given, or over all real orders; never negative.
 
@@ -104,7 +104,7 @@ def best_epsilon(
 
 
 def best_log_delta(
-    rdp: Callable[[float], float], epsilon: float, conversion: Conversion, orders: tuple[float, ...] | None
+    rdp: Callable[[float], float], epsilon: float, conversion: Conversion, orders: Sequence[float] | None
 ) -> float:
     """The least log δ over the orders given, or over all real orders; at most 0."""
 
@@ -117,7 +117,7 @@ def best_log_delta(
     return min(0.0, at_zero, _least(at, orders, guess))
 
 
-def _least(at: Callable[[float], float], orders: tuple[float, ...] | None, guess: float) -> float:
+def _least(at: Callable[[float], float], orders: Sequence[float] | None, guess: float) -> float:
     """The least value of a bound over the orders; ``guess`` is t where the valley of a Gaussian would be."""
     if orders is not None:
         return min(at(order) for order in orders)

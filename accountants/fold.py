@@ -121,15 +121,16 @@ def _(event: Within) -> Expansion:
 def _(event: DistributedDiscreteGaussian) -> Expansion:
     r"""``Within(Gaussian(sqrt(n σ² - τ²) / bound), up, down)``: see :mod:`accountants._lattice`."""
     tau = smoothing_tau(event.dim)
-    variance = round_down(event.parties * event.local_stddev**2) - round_up(tau * tau)
-    up, down = share_slack(event.local_stddev, event.parties, tau)
-    if variance <= 0.0 or not math.isfinite(event.dim * (up + down)):
+    sigma = event.local_stddev
+    shares = event.parties - round_up((tau / sigma) * (tau / sigma))  # what is left of n after smoothing: n - τ²/σ²
+    up, down = share_slack(sigma, event.parties, tau)
+    if shares <= 0.0 or not math.isfinite(event.dim * (up + down)):
         raise UnsupportedEventError(
             f"local_stddev must be large enough for the sum of {event.parties} shares to be close to a Gaussian, got "
-            f"{event.local_stddev!r}; use a finer lattice step, so that local_stddev is at least about 1.5.",
+            f"{sigma!r}; use a finer lattice step, so that local_stddev is at least about 1.5.",
             event=event,
         )
-    multiplier = round_down(math.sqrt(variance) / event.l2_bound)
+    multiplier = round_down(math.sqrt(shares) * sigma / event.l2_bound, 8)
     return Expansion(((Gaussian(multiplier), 1),), round_up(event.dim * up), round_up(event.dim * down))
 
 
@@ -158,8 +159,10 @@ def _one_event(event: PoissonSampled, parts: tuple[tuple[Event, int], ...]) -> E
     if len(parts) == 1 and parts[0][1] == 1:
         return parts[0][0]
     if all(isinstance(part, Gaussian) for part, _ in parts):
-        inverse = math.fsum(n / part.noise_multiplier**2 for part, n in parts if isinstance(part, Gaussian))
-        return Gaussian(round_down(1.0 / math.sqrt(inverse), 8))
+        scales = [(part.noise_multiplier, times) for part, times in parts if isinstance(part, Gaussian)]
+        least = min(scale for scale, _ in scales)
+        inverse = math.fsum(times * (least / scale) ** 2 for scale, times in scales)
+        return Gaussian(round_down(least / math.sqrt(inverse), 8))
     raise UnsupportedEventError(
         "event under PoissonSampled must be one event, or Gaussians only: one batch serves the whole composition and "
         "no sound curve is known here; draw a batch per release, PoissonSampled(a, q) + PoissonSampled(b, q), or "

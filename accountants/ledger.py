@@ -24,7 +24,7 @@ class Ledger:
     """Append-only account of releases; ten thousand equal steps are one row.
 
     Guarantee:
-        A failed ``record`` leaves the ledger as it was (test_failed_record_changes_nothing).
+        A failed ``record`` leaves the ledger as it was (``test_failed_record_changes_nothing``).
 
     Args:
         relation: which data sets are neighbours; there is no default.

@@ -22,7 +22,7 @@ Approximation Theory, Theorem 19.3).
 
 both terms >= 0: no digit is lost however small the cost. *Rounding*: a term is a product of exponentials whose
 exponents have magnitude m, hence off by at most a few (1+m) EPS; the weighted mean of m is summed along and the
-result widened by 32 times it. Held by test_moments.py against 40-digit quadrature.
+result widened by 32 times it. Held by test_moments.py against 34-digit quadrature.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def majorant(pair: Pair) -> Pair:
     """A pair whose moments are nowhere below: REMOVE for ADD, and the largest scale that is tabulated for a larger one.
 
     The noise families here have a reflection that exchanges N(0) and N(1); then the ADD direction is never above the
-    REMOVE direction, at any order (Mironov, Talwar & Zhang 2019, Theorem 5; held by test_remove_dominates_add).
+    REMOVE direction, at any order (Mironov, Talwar & Zhang 2019, Theorem 5; held by ``test_remove_dominates_add``).
     """
     shape = Shape.REMOVE if pair.shape is Shape.ADD else pair.shape
     return Pair(pair.noise, min(pair.scale, _LARGEST), shape, pair.sampling_prob)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, singledispatch
 from typing import final
@@ -110,7 +110,7 @@ class RDPAccountant:
         Theorems 4, 5; Canonne, Kamath & Steinke 2020 (arXiv 2004.00010), Proposition 12.
     """
 
-    orders: tuple[float, ...] | None = None
+    orders: Sequence[float] | None = None
     conversion: str = "improved"
 
     def __post_init__(self) -> None:
@@ -145,7 +145,7 @@ class RDPAccountant:
             >>> round(RDPAccountant().epsilon(Gaussian(1.0), delta=1e-6, relation="add_remove"), 6)
             5.221534
         """
-        log_delta = round_down_log(check_delta(delta))
+        log_delta = _log_down(check_delta(delta))
         content, relation = folded(what, relation)
         total = _total(content, relation)
         slack = sum_up((content.up, content.down))
@@ -208,12 +208,12 @@ class RDPAccountant:
         return True
 
 
-def round_down_log(value: float) -> float:
+def _log_down(value: float) -> float:
     """A lower bound of log(value) for value in (0, 1)."""
     return math.log(value) * (1.0 + 2.0**-50)
 
 
-def _check_orders(orders: Iterable[float]) -> tuple[float, ...]:
+def _check_orders(orders: Sequence[float]) -> tuple[float, ...]:
     values = tuple(float(order) for order in orders)
     if not values or not all(1.0 < order < math.inf for order in values):
         raise EventError("orders must be a non-empty list of finite numbers > 1; None takes the best real order.")

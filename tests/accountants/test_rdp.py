@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from accountants import (
     Curve,
+    DistributedDiscreteGaussian,
     Event,
     EventError,
     Gaussian,
@@ -213,6 +214,10 @@ def test_extreme_noise_is_a_number(relation):
                 value = RDP.epsilon(event, delta=1e-6, relation=relation)
                 assert value >= 0.0
                 assert 0.0 <= RDP.delta(event, epsilon=1.0, relation=relation) <= 1.0
+    shares = DistributedDiscreteGaussian(1e200, 5, 1e200, 10)
+    assert RDP.epsilon(shares, delta=1e-6, relation=relation) < 20.0
+    batch = PoissonSampled(Gaussian(1e-200) + Gaussian(1e200), 0.5)
+    assert RDP.epsilon(batch, delta=1e-6, relation=relation) == math.inf
     assert RDP.epsilon(Gaussian(1e-300), delta=1e-6, relation=relation) == math.inf
     assert RDP.epsilon(Gaussian(1e300), delta=1e-6, relation=relation) == 0.0
 
