@@ -108,5 +108,7 @@ def smoothed_mass(k, centre, variance, tau):
         return normal_density(y - centre, spread) * mp.exp(-((k - y) ** 2) / (2 * tau * tau)) / normaliser(tau, y)
 
     middle = (k * spread + centre * tau * tau) / variance
-    step = tau * mp.sqrt(spread / variance) / 6  # the trapezoid rule: the nearest zeros of the normaliser are at +-i pi tau^2
+    step = (
+        tau * mp.sqrt(spread / variance) / 6
+    )  # the trapezoid rule: the nearest zeros of the normaliser are at +-i pi tau^2
     return step * mp.fsum(integrand(middle + step * j) for j in range(-72, 73))
