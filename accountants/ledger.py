@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, final
 
 from accountants._checks import check_count
 from accountants._json import data_to_event, event_to_data, refuse_constant
@@ -14,9 +14,17 @@ from accountants.events import Event, Repeated
 from accountants.relation import Relation, as_relation
 from accountants.statement import Statement
 
-__all__ = ["Ledger"]
+__all__ = ["Entry", "Ledger"]
 
 _SCHEMA = "accountants.ledger/1"
+
+
+class Entry(NamedTuple):
+    """One row of a ledger."""
+
+    event: Event
+    times: int
+    note: str
 
 
 @final
@@ -51,7 +59,7 @@ class Ledger:
         self._unit = _check_text("unit", unit)
         if not self._unit:
             raise LedgerError('unit must be a non-empty string, got ""; say what one record is, for instance "user".')
-        self._rows: list[tuple[Event, int, str]] = []
+        self._rows: list[Entry] = []
         self._seeded = 0
 
     @property
@@ -65,7 +73,7 @@ class Ledger:
         return self._unit
 
     @property
-    def entries(self) -> tuple[tuple[Event, int, str], ...]:
+    def entries(self) -> tuple[Entry, ...]:
         """(event, times, note) rows in the order recorded; equal neighbours are one row."""
         return tuple(self._rows)
 
@@ -107,7 +115,7 @@ class Ledger:
             >>> ledger = Ledger(relation="replace_one", unit="user")
             >>> ledger.record(Laplace(1.0) * 3, note="histogram")
             >>> ledger.entries
-            ((Laplace(noise_multiplier=1.0), 3, 'histogram'),)
+            (Entry(event=Laplace(noise_multiplier=1.0), times=3, note='histogram'),)
         """
         event, secure = _event_of(what)
         times = check_count("times", times, 0, "count the releases.", LedgerError)
@@ -116,15 +124,15 @@ class Ledger:
             times *= event.times
             event = event.event
         last = self._rows[-1] if self._rows else None
-        merges = last is not None and last[2] == note and last[0] == event
+        merges = last is not None and last.note == note and last.event == event
         if not merges:
             self._refuse_unsupported(event)
         if times == 0:
             return
         if last is not None and merges:
-            self._rows[-1] = (event, last[1] + times, note)
+            self._rows[-1] = Entry(event, last.times + times, note)
         else:
-            self._rows.append((event, times, note))
+            self._rows.append(Entry(event, times, note))
         self._seeded += 0 if secure else times
 
     def _refuse_unsupported(self, event: Event) -> None:

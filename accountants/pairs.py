@@ -71,12 +71,12 @@ class Pair:
     sampling_prob: float = 1.0
 
 
-_DISTANCE = {Relation.ADD_REMOVE: 1.0, Relation.ZERO_OUT: 1.0, Relation.REPLACE_ONE: 2.0}
+_DISTANCE = {Relation.add_remove: 1.0, Relation.zero_out: 1.0, Relation.replace_one: 2.0}
 _NOISE: dict[type[Event], Noise] = {Gaussian: Noise.GAUSSIAN, Laplace: Noise.LAPLACE}
 _POISSON = {
-    Relation.ADD_REMOVE: (Shape.REMOVE, Shape.ADD),
-    Relation.ZERO_OUT: (Shape.REMOVE, Shape.ADD),
-    Relation.REPLACE_ONE: (Shape.ANTIPODAL,),
+    Relation.add_remove: (Shape.REMOVE, Shape.ADD),
+    Relation.zero_out: (Shape.REMOVE, Shape.ADD),
+    Relation.replace_one: (Shape.ANTIPODAL,),
 }
 
 
@@ -95,7 +95,7 @@ def dominating_pairs(event: Event, relation: Relation) -> tuple[Pair, ...]:
         UnsupportedEventError: no sound pair is known.
 
     Example:
-        >>> dominating_pairs(Gaussian(3.0), Relation.REPLACE_ONE)[0].scale
+        >>> dominating_pairs(Gaussian(3.0), Relation.replace_one)[0].scale
         1.5
     """
     raise UnsupportedEventError(

@@ -54,7 +54,7 @@ def rdp_curve(event: Event, relation: Relation) -> Curve:
 
     Example:
         >>> from accountants.events import Gaussian
-        >>> round(rdp_curve(Gaussian(1.0), Relation.ADD_REMOVE).rdp(8.0), 12)
+        >>> round(rdp_curve(Gaussian(1.0), Relation.add_remove).rdp(8.0), 12)
         4.0
     """
     pairs = dominating_pairs(event, relation)

@@ -19,13 +19,13 @@ class Relation(StrEnum):
     * ``zero_out``: the contribution of one unit is replaced by zero, its place is kept.
 
     Example:
-        >>> Relation("add_remove") is Relation.ADD_REMOVE
+        >>> Relation("add_remove") is Relation.add_remove
         True
     """
 
-    ADD_REMOVE = "add_remove"
-    REPLACE_ONE = "replace_one"
-    ZERO_OUT = "zero_out"
+    add_remove = "add_remove"
+    replace_one = "replace_one"
+    zero_out = "zero_out"
 
 
 def as_relation(value: object) -> Relation:

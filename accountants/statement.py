@@ -13,9 +13,9 @@ from accountants.relation import Relation
 __all__ = ["Statement"]
 
 _MEANING = {
-    Relation.ADD_REMOVE: "one {unit} more or less",
-    Relation.REPLACE_ONE: "one {unit} replaced by another",
-    Relation.ZERO_OUT: "one {unit}'s contribution replaced by zero",
+    Relation.add_remove: "one {unit} more or less",
+    Relation.replace_one: "one {unit} replaced by another",
+    Relation.zero_out: "one {unit}'s contribution replaced by zero",
 }
 
 

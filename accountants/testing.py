@@ -144,9 +144,9 @@ def _order_is_free(accountant: Accountant, row: EventRow, event: Event, relation
 def _replacing_costs_more(
     accountant: Accountant, row: EventRow, event: Event, relation: Relation, delta: float
 ) -> None:
-    if accountant.supports(event, relation=Relation.REPLACE_ONE):
+    if accountant.supports(event, relation=Relation.replace_one):
         here = accountant.epsilon(event, delta=delta, relation=relation)
-        replaced = accountant.epsilon(event, delta=delta, relation=Relation.REPLACE_ONE)
+        replaced = accountant.epsilon(event, delta=delta, relation=Relation.replace_one)
         _at_most(here, replaced, "replacing a record costs at least as much")
 
 

@@ -165,7 +165,7 @@ def run(settings: Settings, *, digits: Digits | None = None, progress: Progress 
     optimizer = torch.optim.SGD(model.parameters(), lr=settings.learning_rate, momentum=settings.momentum)
     plans = _plans(settings, parameter_count(model))
     mechanism = DiscreteGaussianMechanism(_calibrated(settings, plans[settings.protocol]))
-    ledger = Ledger(relation=Relation.ADD_REMOVE, unit="example")
+    ledger = Ledger(relation=Relation.add_remove, unit="example")
     curve: list[Point] = []
     bytes_up, identical = 0, 0
     for done in range(1, settings.rounds + 1):
@@ -217,7 +217,7 @@ def _calibrated(settings: Settings, plan: secagg.SumProtocol) -> float:
         share = mechanism.share(parties=plan.num_parties, min_honest=plan.min_honest).with_step(step)
         return PoissonSampled(share.event(query), settings.sampling_prob) * settings.rounds
 
-    return calibrate(build, epsilon=settings.epsilon, delta=settings.delta, relation=Relation.ADD_REMOVE)
+    return calibrate(build, epsilon=settings.epsilon, delta=settings.delta, relation=Relation.add_remove)
 
 
 def _noisy_mean(

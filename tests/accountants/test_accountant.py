@@ -17,7 +17,7 @@ def test_a_ledgers_relation_cannot_be_changed():
     ledger = Ledger(relation="add_remove")
     with pytest.raises(RelationError, match="ledger's own, add_remove, got replace_one"):
         RDPAccountant().epsilon(ledger, delta=1e-5, relation="replace_one")
-    assert folded(ledger, Relation.ADD_REMOVE)[1] is Relation.ADD_REMOVE
+    assert folded(ledger, Relation.add_remove)[1] is Relation.add_remove
 
 
 @pytest.mark.parametrize("what", [None, 1.0, [Gaussian(1.0)], Gaussian])

@@ -8,7 +8,7 @@ import pytest
 from accountants import Gaussian, Laplace, PoissonSampled, RDPAccountant, Relation, UnsupportedEventError, Within
 from accountants.pairs import Noise, Pair, Shape, dominating_pairs
 
-ONE_RECORD = [Relation.ADD_REMOVE, Relation.ZERO_OUT]
+ONE_RECORD = [Relation.add_remove, Relation.zero_out]
 
 
 @pytest.mark.parametrize(("kind", "noise"), [(Gaussian, Noise.GAUSSIAN), (Laplace, Noise.LAPLACE)])
@@ -18,15 +18,15 @@ def test_the_table(kind, noise):
         assert dominating_pairs(kind(3.0), relation) == (Pair(noise, 3.0, Shape.SHIFT),)
         both = (Pair(noise, 3.0, Shape.REMOVE, 0.2), Pair(noise, 3.0, Shape.ADD, 0.2))
         assert dominating_pairs(sampled, relation) == both
-    assert dominating_pairs(kind(3.0), Relation.REPLACE_ONE) == (Pair(noise, 1.5, Shape.SHIFT),)
-    assert dominating_pairs(sampled, Relation.REPLACE_ONE) == (Pair(noise, 3.0, Shape.ANTIPODAL, 0.2),)
+    assert dominating_pairs(kind(3.0), Relation.replace_one) == (Pair(noise, 1.5, Shape.SHIFT),)
+    assert dominating_pairs(sampled, Relation.replace_one) == (Pair(noise, 3.0, Shape.ANTIPODAL, 0.2),)
 
 
 @pytest.mark.parametrize("relation", Relation)
 def test_replace_one_is_not_halved(relation):
-    """dp_accounting's RDP accountant keeps sensitivity C under REPLACE_ONE: 2.1657 where 4.3772 is true."""
+    """dp_accounting's RDP accountant keeps sensitivity C under replacement: 2.1657 where 4.3772 is true."""
     value = RDPAccountant().epsilon(Gaussian(2.0), delta=1e-5, relation=relation)
-    truth = 4.377178 if relation is Relation.REPLACE_ONE else 1.993091
+    truth = 4.377178 if relation is Relation.replace_one else 1.993091
     assert truth <= value <= 1.12 * truth
 
 
@@ -35,7 +35,7 @@ def test_replace_one_is_not_halved(relation):
 )
 def test_what_has_no_pair_is_refused(event):
     with pytest.raises(UnsupportedEventError) as caught:
-        dominating_pairs(event, Relation.ADD_REMOVE)
+        dominating_pairs(event, Relation.add_remove)
     assert caught.value.event == event
 
 

@@ -50,7 +50,7 @@ def _rows(*kinds):
 def test_rdp_vectors(row):
     core = _event(row).event
     core = core if row["sampling_prob"] < 1.0 else core.event
-    value = row["times"] * rdp_curve(core, Relation.ADD_REMOVE).rdp(row["at"])
+    value = row["times"] * rdp_curve(core, Relation.add_remove).rdp(row["at"])
     assert value == pytest.approx(row["value"], rel=row["tolerance"])
 
 
@@ -103,7 +103,7 @@ def test_gaussian_is_bounded_by_its_closed_form_on_both_sides(z, times, log_delt
     """delta at the epsilon reported is at most the delta asked for; epsilon is at most zCDP's, rho + 2 sqrt(rho L)."""
     delta = math.exp(log_delta)
     value = RDP.epsilon(Gaussian(z) * times, delta=delta, relation=relation)
-    mu = math.sqrt(times) / z * (2.0 if relation is Relation.REPLACE_ONE else 1.0)
+    mu = math.sqrt(times) / z * (2.0 if relation is Relation.replace_one else 1.0)
     assert gaussian_delta(mu, value) <= delta
     rho = mu * mu / 2.0
     assert value <= (rho + 2.0 * math.sqrt(-rho * log_delta)) * (1 + 1e-9)
@@ -154,7 +154,7 @@ def test_agrees_with_dp_accounting_at_integer_orders(q, z, times, delta):
 
 def test_fractional_orders_where_the_peers_series_fails():
     """dp_accounting's series does not converge at q=.1, z=1, order <= 1.5 and reports infinity."""
-    curve = rdp_curve(PoissonSampled(Gaussian(1.0), 0.1), Relation.ADD_REMOVE)
+    curve = rdp_curve(PoissonSampled(Gaussian(1.0), 0.1), Relation.add_remove)
     assert [curve.rdp(order) for order in (1.001, 1.1, 1.5)] == sorted(curve.rdp(order) for order in (1.001, 1.1, 1.5))
     assert 0.0 < curve.rdp(1.001) < curve.rdp(1.5) < curve.rdp(2.0) < 0.02
     peer = _peer_epsilon(0.1, 1.0, 10, 1e-6, [1.1, 1.2, 1.5, 2, 3, 4, 5, 6, 8])
@@ -167,7 +167,7 @@ def test_agrees_with_opacus():
         warnings.simplefilter("ignore")
         from opacus.accountants.analysis import rdp as opacus_rdp
     for q, z in ((0.01, 1.1), (0.2, 0.8), (1e-4, 3.0)):
-        curve = rdp_curve(PoissonSampled(Gaussian(z), q), Relation.ADD_REMOVE)
+        curve = rdp_curve(PoissonSampled(Gaussian(z), q), Relation.add_remove)
         for order in (1.5, 2.0, 7.3, 40.0):
             peer = float(opacus_rdp.compute_rdp(q=q, noise_multiplier=z, steps=1, orders=order))
             assert curve.rdp(order) == pytest.approx(peer, rel=1e-6)
@@ -267,9 +267,9 @@ class Toy(Event):
 @rdp_curve.register
 def _(event: Toy, relation: Relation) -> Curve:
     """... and one curve."""
-    if relation is Relation.ZERO_OUT:
+    if relation is Relation.zero_out:
         raise UnsupportedEventError("Toy has no curve under zero_out; use add_remove.", event=event)
-    factor = 4.0 if relation is Relation.REPLACE_ONE else 1.0
+    factor = 4.0 if relation is Relation.replace_one else 1.0
     return Curve(rdp=lambda order: factor * event.strength * order)
 
 

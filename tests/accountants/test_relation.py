@@ -11,7 +11,7 @@ def test_a_relation_is_its_name(relation):
     assert str(relation) == relation.value
 
 
-@pytest.mark.parametrize("wrong", [None, "", "add", "ADD_REMOVE", 1, True, b"add_remove"])
+@pytest.mark.parametrize("wrong", [None, "", "add", "ADD_REMOVE", "Add_remove", 1, True, b"add_remove"])
 def test_there_is_no_default(wrong):
     with pytest.raises(RelationError, match="add_remove, replace_one, zero_out"):
         as_relation(wrong)

@@ -36,7 +36,7 @@ def _listed(epsilon, what, delta, relation):
 
 
 def _halved(epsilon, what, delta, relation):
-    return epsilon * (0.4 if relation is Relation.REPLACE_ONE else 1.0)
+    return epsilon * (0.4 if relation is Relation.replace_one else 1.0)
 
 
 FAULTS = [

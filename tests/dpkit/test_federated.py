@@ -49,7 +49,7 @@ def test_private_mean_records_min_honest_shares(name):
     # the shares of min_honest parties together are the noise that was asked for, in units of the bound
     assert math.sqrt(event.parties) * event.local_stddev / event.l2_bound == pytest.approx(2.0, rel=1e-14)
     assert event.l2_bound * step == pytest.approx(1.0, rel=1e-15)
-    assert [entry[0] for entry in ledger.entries] == [event]
+    assert [entry.event for entry in ledger.entries] == [event]
     assert ledger.seeded_releases == 1
 
 
