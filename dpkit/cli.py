@@ -104,7 +104,7 @@ def _add_plan_sum(parser: argparse.ArgumentParser) -> None:
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parties", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=160)
     parser.add_argument("--protocol", default="bfv", help="bfv (encrypted) or plain (in the clear)")
     parser.add_argument(
         "--compare", action="store_true", help="sum the same shares by both protocols, compare bit by bit"

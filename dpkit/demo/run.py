@@ -57,7 +57,7 @@ class Settings:
     """
 
     parties: int = 10
-    rounds: int = 120
+    rounds: int = 160
     protocol: str = "bfv"
     compare: bool = False
     epsilon: float = 2.5
