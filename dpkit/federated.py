@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, final
+from dataclasses import dataclass, field
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
 from dpkit.discrete import DiscreteGaussianMechanism
 from dpkit.entropy import Source, is_secure, resolve
-from dpkit.errors import BoundError, ParameterError
+from dpkit.errors import BoundError, ParameterError, StateError
+from dpkit.mechanism import Recorder, Release, Sampling
 from dpkit.rotate import Rotation
 
 __all__ = ["MeanRelease", "NoiseShares", "lattice_step", "noise_shares", "private_mean"]
@@ -36,20 +37,6 @@ _TAIL = 40.0
 
 _FINENESS = 16.0
 """A share's standard deviation is between 16 and 32 lattice steps where the plan leaves the choice to us."""
-
-
-class Recorder(Protocol):
-    """Anything a release can be recorded in: a Ledger, a Budget."""
-
-    def record(self, what: Any, times: int = 1, note: str = "") -> None:
-        """Record the release, or raise and record nothing."""
-
-
-class Sampling(Protocol):
-    """What private_mean needs to know of a batch sampler."""
-
-    def sampled(self, event: Event) -> Event:
-        """The event of `event` on a batch."""
 
 
 @final
@@ -92,9 +79,10 @@ class NoiseShares:
     secure: bool
     value_bits: int
     decode: Callable[[NDArray[np.int64]], Any]
+    _tickets: list[None] = field(default_factory=lambda: [None], repr=False)
 
     def release(self, result: secagg.SumResult, *, denominator: float, ledger: Recorder) -> MeanRelease:
-        """Record the event, then turn the opened total into the mean.
+        """Record the event, then turn the opened total into the mean; once.
 
         Args:
             result: what the protocol opened.
@@ -103,21 +91,19 @@ class NoiseShares:
 
         Returns:
             The release.
+
+        Raises:
+            StateError: these shares were released before: the difference of two totals would show what only one holds.
+            ParameterError: the denominator is not a finite number > 0.
         """
         _check_denominator(denominator)
+        if not self._tickets:
+            raise StateError("these shares were released already; draw new ones, with new noise, for another release.")
         total = secagg.offset_decode(result.total, len(result.survivors), self.value_bits)
-        ledger.record(_Recordable(self.event, self.secure))
+        ledger.record(Release(None, self.event, self.secure))
+        self._tickets.clear()
         value = _map(lambda array: array / denominator, self.decode(total))
         return MeanRelease(value, self.event, result.survivors, result.bytes_up, result.bytes_down, self.secure)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Recordable:
-    """What a ledger reads of a release."""
-
-    event: Event
-    secure: bool
 
 
 def private_mean(

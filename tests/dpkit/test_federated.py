@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import secagg
 from accountants import DistributedDiscreteGaussian, Ledger, PoissonSampled
-from dpkit import Bounded, BoundError, DiscreteGaussianMechanism, FlatClip, ParameterError, private_mean
+from dpkit import Bounded, BoundError, DiscreteGaussianMechanism, FlatClip, ParameterError, StateError, private_mean
 from dpkit.batches import PoissonBatches
 from dpkit.entropy import seeded
 from dpkit.federated import lattice_step, noise_shares
@@ -178,6 +178,19 @@ def test_bad_input_is_one_clear_error_and_records_nothing(name):
     with pytest.raises((ParameterError, BoundError), match=message):
         _mean(given_.pop("updates"), **given_)
     assert len(ledger) == 0
+
+
+def test_shares_are_released_once():
+    plan = secagg.BFVSum.plan(5, 3, 16, dropout=0.2)
+    mechanism = DiscreteGaussianMechanism(2.0)
+    shares = noise_shares([np.ones(3)] * 5, clip=FlatClip(1.0), mechanism=mechanism, plan=plan, entropy=seeded(1))
+    everyone = secagg.simulate(plan, shares.vectors)
+    fewer = secagg.simulate(plan, shares.vectors, dropouts={"masked_input": [2]})
+    ledger = _ledger()
+    shares.release(everyone, denominator=5, ledger=ledger)
+    with pytest.raises(StateError, match="released already"):
+        shares.release(fewer, denominator=5, ledger=ledger)
+    assert len(ledger) == 1
 
 
 def test_noise_is_never_reused_between_calls():
