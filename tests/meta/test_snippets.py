@@ -48,7 +48,7 @@ def test_examples_run_and_assert(path):
     exec(compile(source, str(path), "exec"), {"__name__": "__main__"})  # noqa: S102 - this project's own example
 
 
-def test_readme_has_a_short_snippet():
-    snippets = [code for kind, code in FENCE.findall((ROOT / "README.md").read_text()) if kind in ("python", "pycon")]
-    assert snippets
-    assert len(snippets[0].strip().splitlines()) <= 14
+def test_readme_snippet_is_a_short_doctest():
+    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert result.failed == 0
+    assert 8 <= result.attempted <= 12
