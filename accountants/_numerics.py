@@ -75,48 +75,21 @@ def entropy_remainder(w: Floats, log1p_w: Floats) -> Floats:
     return np.where(small, _series("entropy", np.where(small, w, 0.0)), (1.0 + w) * log1p_w - w)
 
 
-_GOLDEN = (3.0 - math.sqrt(5.0)) / 2.0
-
-
 def minimise(function: Callable[[float], float], low: float, high: float, start: float, tolerance: float) -> float:
-    """The least value seen of a function with one valley on [low, high]: doubling steps, then Brent's search.
+    """The least value seen of a function with one valley on [low, high]: a bracket by doubling, then scipy's search.
 
     Every point inside is as valid a bound as the best one, so a function with several valleys costs tightness, not
     soundness.
     """
-    left, mid, right, value = _bracket(function, low, high, start)
-    x = w = v = mid
-    fx = fw = fv = value
-    step = last = right - left
-    for _ in range(100):
-        centre = 0.5 * (left + right)
-        if abs(x - centre) + 0.5 * (right - left) <= 2.0 * tolerance:
-            break
-        move = _parabola(x, fx, w, fw, v, fv)
-        fits = move is not None and abs(move) < 0.5 * abs(last) and left < x + move < right
-        last = step
-        if move is None or not fits:
-            last = (left if x >= centre else right) - x
-            move = _GOLDEN * last
-        step = move if abs(move) >= tolerance else math.copysign(tolerance, move or centre - x)
-        trial = min(max(x + step, left), right)
-        at_trial = function(trial)
-        if at_trial <= fx:
-            left, right = (x, right) if trial >= x else (left, x)
-            v, fv, w, fw, x, fx = w, fw, x, fx, trial, at_trial
-        else:
-            left, right = (trial, right) if trial < x else (left, trial)
-            if at_trial <= fw or w == x:
-                v, fv, w, fw = w, fw, trial, at_trial
-            elif at_trial <= fv or v in (x, w):
-                v, fv = trial, at_trial
-    return fx
+    from scipy.optimize import minimize_scalar
+
+    left, right, value = _bracket(function, low, high, start)
+    found = minimize_scalar(function, bounds=(left, right), method="bounded", options={"xatol": tolerance})
+    return min(value, float(found.fun))
 
 
-def _bracket(
-    function: Callable[[float], float], low: float, high: float, start: float
-) -> tuple[float, float, float, float]:
-    """(left, mid, right, value at mid) with mid no worse than both sides, or as far as [low, high] reaches.
+def _bracket(function: Callable[[float], float], low: float, high: float, start: float) -> tuple[float, float, float]:
+    """(left, right, value at a point between), that value no worse than both ends', or as far as [low, high] reaches.
 
     Where the function is infinite it is so to the right of some point (a Rényi divergence beyond some order): go left.
     """
@@ -141,15 +114,4 @@ def _bracket(
         ahead = function(ahead_x)
     if ahead < value:
         mid, value = ahead_x, ahead
-    return min(behind, ahead_x), mid, max(behind, ahead_x), value
-
-
-def _parabola(x: float, fx: float, w: float, fw: float, v: float, fv: float) -> float | None:
-    """Step from x to the vertex of the parabola through three points, where there is one."""
-    r = (x - w) * (fx - fv)
-    q = (x - v) * (fx - fw)
-    p = (x - v) * q - (x - w) * r
-    divisor = 2.0 * (q - r)
-    if divisor == 0.0 or not math.isfinite(p) or not math.isfinite(divisor):
-        return None
-    return -p / divisor if math.isfinite(p / divisor) else None
+    return min(behind, ahead_x), max(behind, ahead_x), value
