@@ -5,7 +5,7 @@ r"""Log-moments of a pair of laws at any real order.
 A sampled pair is turned into a table: points of Q with weights, and the loss L = log(P/Q) there. Everything else is a
 sum of positive terms.
 
-*Gauss*: the trapezoid rule in x with step h. In the strip |Im x| <= a < πσ² the integrand is analytic, and with θ =
+*Gauss*: the trapezoid rule in x with step h. Where -a <= Im x <= a < πσ² the integrand is analytic, and with θ =
 Im x/σ² its modulus is at most :math:`e^{a^2/2\sigma^2}\cos(\theta/2)^{-t}` times its value on the real line
 (:math:`\cos(\theta/2)(1-q+qe^u) \le |1-q+qe^{u+i\theta}| \le 1-q+qe^u`; the cosine enters only where a mixture stands
 in the denominator, t = α-1). So the relative error of the rule is below
