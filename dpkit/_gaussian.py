@@ -29,7 +29,6 @@ from dpkit.entropy import Source, read_words
 
 __all__ = ["CentredGaussian", "centred_gaussian"]
 
-_CHUNK = 1 << 14
 # Seven roundings of 2**-53 and an exp within 2**-50 of the truth stay a factor 16 below this; a test measures both.
 _MARGIN = 2.0**-45
 
@@ -45,17 +44,7 @@ class CentredGaussian:
     accept_bits: int
     squeeze: int
 
-    def draw(self, centers: NDArray[np.float64], source: Source) -> NDArray[np.int64]:
-        """Exact draws around `centers`, 1-D float64 and at most 2**52 in size; int64, the same shape."""
-        result = np.empty(centers.shape, dtype=np.int64)
-        for start in range(0, centers.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            nearest = np.rint(centers[part])
-            result[part] = self._offsets(centers[part] - nearest, source)
-            result[part] += nearest.astype(np.int64)
-        return result
-
-    def _offsets(self, fractions: NDArray[np.float64], source: Source) -> NDArray[np.int64]:
+    def offsets(self, fractions: NDArray[np.float64], source: Source) -> NDArray[np.int64]:
         """Accepted offsets j: rejected ones are proposed again."""
         offsets, accepted = self.trial(fractions, source)
         pending = np.flatnonzero(~accepted)

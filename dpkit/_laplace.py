@@ -28,7 +28,6 @@ from dpkit.entropy import Source, read_words
 
 __all__ = ["RoundedLaplace", "rounded_laplace"]
 
-_CHUNK = 1 << 14
 _DIGIT = 64
 # Rounding theta costs 2**-54 and each expm1 a few units of 2**-53; P has slope below 2.4 in theta for s >= 1/2.
 _MARGIN = 2.0**-45
@@ -43,16 +42,6 @@ class RoundedLaplace:
     high: AliasTable
     low: AliasTable
     accept_bits: int
-
-    def draw(self, centers: NDArray[np.float64], source: Source) -> NDArray[np.int64]:
-        """Exact draws around `centers`, 1-D float64 and at most 2**52 in size; int64, the same shape."""
-        result = np.empty(centers.shape, dtype=np.int64)
-        for start in range(0, centers.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            nearest = np.rint(centers[part])
-            result[part] = self.offsets(centers[part] - nearest, source)
-            result[part] += nearest.astype(np.int64)
-        return result
 
     def offsets(self, fractions: NDArray[np.float64], source: Source) -> NDArray[np.int64]:
         """One offset v (N + [T >= theta]) for each fraction f."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ __all__ = [
     "centred_discrete_gaussian",
     "covering_stddev",
     "discrete_gaussian",
+    "draw_around",
     "lattice_gaussian",
     "lattice_laplace",
     "lattice_step",
@@ -29,6 +30,7 @@ __all__ = [
     "to_lattice",
 ]
 
+_CHUNK = 1 << 14  # draws at a time: what stays in the cache
 _STEPS_PER_SCALE_BITS = 10  # a lattice step is between 1/2048 and 1/1024 of the noise
 _SMOOTHING = 4  # tau of the smoothing lemma: eta(4) < 1e-136
 _REACH = 2.0**52  # centres are clamped to this many lattice steps: centre + offset stays exact
@@ -68,7 +70,7 @@ def centred_discrete_gaussian(center: ArrayLike, stddev: float, entropy: Source 
     stddev = _check_scale("stddev", stddev, _FINEST, _WIDEST)
     centers = _check_center(center)
     flat = np.clip(centers.reshape(-1), -_REACH, _REACH)
-    return centred_gaussian(stddev).draw(flat, resolve(entropy)).reshape(centers.shape)
+    return draw_around(flat, centred_gaussian(stddev), resolve(entropy)).reshape(centers.shape)
 
 
 def discrete_gaussian(size: int | tuple[int, ...], stddev: float, entropy: Source | None = None) -> NDArray[np.int64]:
@@ -143,7 +145,7 @@ def lattice_gaussian(center: ArrayLike, stddev: float, entropy: Source | None = 
     """
     step = lattice_step(stddev)
     centers = _check_center(center)
-    draws = centred_gaussian(float(stddev) / step).draw(to_lattice(centers, step), resolve(entropy))
+    draws = draw_around(to_lattice(centers, step), centred_gaussian(float(stddev) / step), resolve(entropy))
     return np.asarray(draws * step, dtype=np.float64).reshape(centers.shape)
 
 
@@ -173,7 +175,7 @@ def lattice_laplace(center: ArrayLike, scale: float, entropy: Source | None = No
     """
     step = lattice_step(_check_scale("scale", scale, _SMALLEST, _LARGEST))
     centers = _check_center(center)
-    draws = rounded_laplace(float(scale) / step).draw(to_lattice(centers, step), resolve(entropy))
+    draws = draw_around(to_lattice(centers, step), rounded_laplace(float(scale) / step), resolve(entropy))
     return np.asarray(draws * step, dtype=np.float64).reshape(centers.shape)
 
 
@@ -222,6 +224,33 @@ def root_up(square: Fraction) -> float:
     while Fraction(root) ** 2 < square:
         root = math.nextafter(root, math.inf)
     return root
+
+
+class Offsets(Protocol):
+    """The sampler of one scale."""
+
+    def offsets(self, fractions: NDArray[np.float64], source: Source, /) -> NDArray[np.int64]:
+        """One offset from the nearest integer for each fraction in [-1/2, 1/2]."""
+
+
+def draw_around(centers: NDArray[np.float64], sampler: Offsets, source: Source) -> NDArray[np.int64]:
+    """Draw around each centre: the offset of its fraction, added to its nearest integer. Shared by all laws.
+
+    Args:
+        centers: 1-D float64, at most 2**52 in size.
+        sampler: the sampler of one scale.
+        source: where the randomness comes from.
+
+    Returns:
+        int64, the shape of `centers`.
+    """
+    result = np.empty(centers.shape, dtype=np.int64)
+    for start in range(0, centers.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        nearest = np.rint(centers[part])
+        result[part] = sampler.offsets(centers[part] - nearest, source)
+        result[part] += nearest.astype(np.int64)
+    return result
 
 
 def to_lattice(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpkit.entropy import seeded
-from dpkit.samplers import centred_discrete_gaussian, lattice_gaussian, lattice_laplace, lattice_step
+from dpkit.samplers import centred_discrete_gaussian, draw_around, lattice_gaussian, lattice_laplace, lattice_step
 from tests.oracles.noise import gaussian_cdf, laplace_cdf, smallest_p_value
 
 pytestmark = pytest.mark.statistical
@@ -55,7 +55,7 @@ def test_laplace_law_on_a_coarse_lattice(scale, center):
     """The fraction's Bernoulli decides most of the law here; the public sampler's lattice is finer."""
     from dpkit._laplace import rounded_laplace
 
-    draws = rounded_laplace(scale).draw(np.full(COUNT, center), seeded(7).child(f"{scale} {center}"))
+    draws = draw_around(np.full(COUNT, center), rounded_laplace(scale), seeded(7).child(f"{scale} {center}"))
     cdf = laplace_cdf(center, scale, -60, 60)
     assert smallest_p_value(draws, cdf, -60) > ALPHA
     # a shift of 0.2 changes most cells by a tenth at least: above ten standard deviations of their counts
