@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from accountants.events import Event, PoissonSampled
 from dpkit.entropy import Source, is_secure, read_words, resolve
-from dpkit.errors import EntropyError, ExhaustedError, ParameterError
+from dpkit.errors import EntropyError, ExhaustedError, ParameterError, StateError
 
 __all__ = ["PoissonBatches"]
 
@@ -27,8 +27,12 @@ class PoissonBatches:
     A plan is passed through once: its batches are secret coins, each for one release. Iterate it, or call :meth:`draw`
     step by step. Batches may be empty and are to be released like any other.
 
+    A draw is open for one release, which a mechanism spends when it has recorded; a second release on the same draw is
+    refused, for the sampled event would not hold. A draw that is not released is void when the next one is made.
+
     Guarantee: in each step each record is included independently with probability exactly `sampling_prob`, for the
-    rational number that the float denotes (``test_every_tape_of_the_coins``). How many steps there are, and how much
+    rational number that the float denotes (``test_every_tape_of_the_coins``). No draw is released twice
+    (``test_one_draw_is_for_one_release``). How many steps there are, and how much
     work a step is, does not depend on the batches.
 
     Args:
@@ -52,7 +56,7 @@ class PoissonBatches:
         Abadi et al. 2016 (arXiv 1607.00133), section 3.1.
     """
 
-    __slots__ = ("_drawn", "_source", "num_records", "sampling_prob", "steps")
+    __slots__ = ("_drawn", "_open", "_source", "num_records", "sampling_prob", "steps")
 
     def __init__(self, num_records: int, sampling_prob: float, steps: int, entropy: Source | None = None) -> None:
         self.num_records = _check_count("num_records", num_records)
@@ -60,6 +64,7 @@ class PoissonBatches:
         self.steps = _check_count("steps", steps)
         self._source = resolve(entropy)
         self._drawn = 0
+        self._open = False
 
     @property
     def secure(self) -> bool:
@@ -70,6 +75,11 @@ class PoissonBatches:
     def remaining(self) -> int:
         """How many batches are left."""
         return self.steps - self._drawn
+
+    @property
+    def open(self) -> bool:
+        """Whether the latest draw is still to be released."""
+        return self._open
 
     def __len__(self) -> int:
         return self.steps
@@ -85,7 +95,7 @@ class PoissonBatches:
             yield self.draw()
 
     def draw(self) -> NDArray[np.int64]:
-        """Draw the next batch.
+        """Draw the next batch, which is open for one release.
 
         Returns:
             Sorted indices of the records in it, int64, shape (b,), b >= 0.
@@ -103,11 +113,28 @@ class PoissonBatches:
             _coins(self._source, min(_CHUNK, self.num_records - start), self.sampling_prob)
             for start in range(0, self.num_records, _CHUNK)
         ]
-        self._drawn += 1
+        self._drawn, self._open = self._drawn + 1, True
         return np.flatnonzero(np.concatenate(coins)).astype(np.int64)
 
+    def spend(self) -> None:
+        """Close the open draw. Mechanisms call it once they have recorded the release.
+
+        Raises:
+            StateError: no draw is open.
+
+        Example:
+            >>> batches = PoissonBatches(4, 0.5, steps=1)
+            >>> _ = batches.draw()
+            >>> batches.spend()
+            >>> batches.open
+            False
+        """
+        if not self._open:
+            raise StateError("there is no open draw to spend; each draw is for one release: call draw() first.")
+        self._open = False
+
     def sampled(self, event: Event) -> Event:
-        """Return the event of a mechanism that is run on one of these batches.
+        """Return the event of a mechanism that is run on one of these batches; it needs no draw and spends none.
 
         Args:
             event: the mechanism's event on the records of a batch.

@@ -110,6 +110,7 @@ class GaussianMechanism:
             UnboundedError: a bare array came.
             BoundError: the norm is linf, or the bound is 0.
             ParameterError: the query is not finite, or the noise out of range.
+            StateError: sampling has no open draw; each draw is for one release.
 
         Example:
             >>> GaussianMechanism(1.0).release(Bounded({"w": np.zeros((2, 2))}, 1.0)).value["w"].shape
@@ -214,6 +215,7 @@ class LaplaceMechanism:
             UnboundedError: a bare array came.
             BoundError: the norm is not l1, or the bound is 0.
             ParameterError: the query is not finite, or the noise out of range.
+            StateError: sampling has no open draw; each draw is for one release.
 
         Example:
             >>> LaplaceMechanism(1.0).release(Bounded(np.zeros(2), 1.0, "l1")).value.dtype

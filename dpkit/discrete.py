@@ -99,6 +99,7 @@ class DiscreteGaussianMechanism:
             UnboundedError: a bare array came.
             BoundError: the norm is linf, or the bound is 0.
             ParameterError: no step was given, the query is not finite, or the noise out of range.
+            StateError: sampling has no open draw; each draw is for one release.
 
         Example:
             >>> DiscreteGaussianMechanism(4.0, step=1.0).release(Bounded(np.zeros((2, 2)), 1.0)).value.shape

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from accountants.events import Event
 from dpkit.bounded import Bounded, flatten, rebuild
 from dpkit.entropy import Source, is_secure, resolve
-from dpkit.errors import BoundError, ParameterError, UnboundedError
+from dpkit.errors import BoundError, ParameterError, StateError, UnboundedError
 
 __all__ = [
     "Recorder",
@@ -26,6 +26,8 @@ __all__ = [
     "product_up",
     "publish",
     "query_vector",
+    "require_draw",
+    "spend_draw",
 ]
 
 
@@ -37,7 +39,10 @@ class Recorder(Protocol):
 
 
 class Sampling(Protocol):
-    """How the records of a query were sampled; :mod:`dpkit.batches` has plans that know."""
+    """How the records of a query were sampled; :mod:`dpkit.batches` has plans that know.
+
+    A plan that also has ``open`` and ``spend()`` gives each draw to one release; without them that is the caller's duty.
+    """
 
     @property
     def secure(self) -> bool:
@@ -95,6 +100,7 @@ def publish(
 
     Raises:
         ParameterError: the query is not finite.
+        StateError: the sampling has no open draw; nothing is recorded.
 
     Example:
         >>> from accountants.events import Gaussian
@@ -105,12 +111,50 @@ def publish(
     vector = query_vector(query)
     source = resolve(entropy)
     secure = is_secure(source)
+    require_draw(sampling)
     if sampling is not None:
         event = sampling.sampled(event)
         secure = secure and is_secure(sampling)
     if ledger is not None:
         ledger.record(Release(None, event, secure))
+    spend_draw(sampling)
     return Release(rebuild(draw(vector, source), query.value), event, secure)
+
+
+def require_draw(sampling: Sampling | None) -> None:
+    """Refuse a sampling plan that counts its draws and has none open; call it before the record.
+
+    Args:
+        sampling: how the records were sampled, or None.
+
+    Raises:
+        StateError: the plan has a method ``spend`` and no open draw.
+
+    Example:
+        >>> require_draw(None)
+    """
+    if hasattr(sampling, "spend") and getattr(sampling, "open", False) is not True:
+        raise StateError(
+            "sampling must have an open draw, got none: the sampled event holds for one release of each draw; "
+            "call draw() and release that batch, or release without sampling=."
+        )
+
+
+def spend_draw(sampling: Sampling | None) -> None:
+    """Close the open draw of a sampling plan that counts its draws; call it after the record, before the value.
+
+    Args:
+        sampling: how the records were sampled, or None.
+
+    Raises:
+        StateError: no draw is open.
+
+    Example:
+        >>> spend_draw(None)
+    """
+    spend = getattr(sampling, "spend", None)
+    if spend is not None:
+        spend()
 
 
 def query_vector(query: Bounded) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from scipy import stats
 from accountants.events import Gaussian, PoissonSampled
 from dpkit.batches import PoissonBatches, _coins
 from dpkit.entropy import seeded
-from dpkit.errors import EntropyError, ExhaustedError, ParameterError
+from dpkit.errors import EntropyError, ExhaustedError, ParameterError, StateError
 from tests.oracles.noise import ExhaustedTapeError, Tape, word
 
 LENGTH = 8 + 64 * 17  # enough digits for every float64
@@ -79,11 +79,28 @@ def test_one_plan_is_one_pass():
         batches.draw()
 
 
+def test_at_most_one_draw_is_open():
+    batches = PoissonBatches(10, 0.5, 4)
+    assert batches.open is False
+    with pytest.raises(StateError, match="no open draw"):
+        batches.spend()
+    batches.draw()
+    batches.draw()  # the first one is void: two draws are not two tickets
+    assert batches.open is True
+    batches.spend()
+    assert batches.open is False
+    with pytest.raises(StateError, match="no open draw"):
+        batches.spend()
+    for _ in batches:
+        batches.spend()
+
+
 def test_a_broken_source_costs_no_step():
     batches = PoissonBatches(4, 0.5, 1, Tape())
     with pytest.raises(ExhaustedTapeError):
         batches.draw()
     assert batches.remaining == 1
+    assert batches.open is False
 
 
 def test_the_event():

@@ -14,7 +14,7 @@ from dpkit.clip import FlatClip
 from dpkit.continuous import GaussianMechanism, LaplaceMechanism
 from dpkit.discrete import DiscreteGaussianMechanism
 from dpkit.entropy import seeded, system
-from dpkit.errors import BoundError, EntropyError, ParameterError, UnboundedError
+from dpkit.errors import BoundError, EntropyError, ParameterError, StateError, UnboundedError
 from dpkit.mechanism import Release, check_multiplier, product_up, publish
 
 MECHANISMS = {
@@ -135,6 +135,7 @@ def test_a_dict_gets_the_noise_of_its_one_vector(make, norm):
 def test_sampling_changes_the_event_and_never_the_noise(make, norm):
     query, book = Bounded(np.ones(2), 1.0, norm), Book()
     batches = PoissonBatches(10, 0.25, 1)
+    batches.draw()
     plain = make(1.5).release(query, entropy=seeded(3))
     sampled = make(1.5).release(query, sampling=batches, ledger=book, entropy=seeded(3))
     assert sampled.event == PoissonSampled(plain.event, 0.25) == book.entries[0].event
@@ -142,9 +143,59 @@ def test_sampling_changes_the_event_and_never_the_noise(make, norm):
 
 
 @EACH
+def test_one_draw_is_for_one_release(make, norm):
+    query, batches, book = Bounded(np.ones(2), 1.0, norm), PoissonBatches(10, 0.25, 2), Book()
+
+    def refused():
+        with pytest.raises(StateError, match="open draw"):
+            make(1.5).release(query, sampling=batches, ledger=book)
+        return len(book.entries)
+
+    assert refused() == 0, "nothing was drawn yet"
+    batches.draw()
+    make(1.5).release(query, sampling=batches, ledger=book)
+    assert refused() == 1, "a second release of one draw is not a sampled event of its own"
+    batches.draw()
+    with pytest.raises(RuntimeError, match="budget"):
+        make(1.5).release(query, sampling=batches, ledger=Book(full=True))
+    with pytest.raises(ParameterError, match="finite"):
+        make(1.5).release(Bounded(np.array([np.nan]), 1.0, norm), sampling=batches)
+    assert batches.open, "refusals leave the draw open"
+    make(1.5).release(query, sampling=batches)  # no ledger: spent all the same
+    assert refused() == 1
+
+
+@EACH
+def test_a_draw_is_spent_before_the_noise(make, norm):
+    batches = PoissonBatches(10, 0.25, 1)
+    batches.draw()
+
+    class Broken:
+        def bytes(self, n):
+            raise OSError("no randomness")
+
+    with pytest.raises(OSError, match="no randomness"):
+        make(1.5).release(Bounded(np.ones(2), 1.0, norm), sampling=batches, entropy=Broken())
+    assert not batches.open
+
+
+@EACH
+def test_plans_that_do_not_count_draws_are_taken_at_their_word(make, norm):
+    class Plan:
+        secure = True
+
+        def sampled(self, event):
+            return PoissonSampled(event, 0.5)
+
+    query = Bounded(np.ones(2), 1.0, norm)
+    events = {make(1.5).release(query, sampling=Plan()).event for _ in range(2)}
+    assert events == {PoissonSampled(make(1.5).event(query), 0.5)}
+
+
+@EACH
 def test_seeds_are_admitted_on_release_and_ledger(make, norm):
     query = Bounded(np.ones(2), 1.0, norm)
-    safe, open_ = PoissonBatches(10, 0.5, 1), PoissonBatches(10, 0.5, 1, entropy=seeded(1))
+    safe, open_ = PoissonBatches(10, 0.5, 2), PoissonBatches(10, 0.5, 1, entropy=seeded(1))
     for entropy, sampling, secure in [
         (None, None, True),
         (system(), safe, True),
@@ -153,6 +204,8 @@ def test_seeds_are_admitted_on_release_and_ledger(make, norm):
         (seeded(1), safe, False),
     ]:
         book = Book()
+        if sampling is not None:
+            sampling.draw()
         release = make(1.0).release(query, sampling=sampling, ledger=book, entropy=entropy)
         assert release.secure is secure
         assert book.entries[0].secure is secure
