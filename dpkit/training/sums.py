@@ -20,6 +20,7 @@ from dpkit.training.coverage import assign
 from dpkit.training.layers import RULES
 from dpkit.training.norms import coefficients, working_dtype
 from dpkit.training.parts import Dense, Part
+from dpkit.training.precision import full_precision
 from dpkit.training.replay import batch_axes, replay
 from dpkit.training.tape import Tape, Use
 
@@ -112,7 +113,9 @@ def _clipped(
         signals = _signals(losses, [use for use, _ in calls])
         with torch.no_grad():
             done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
-            return _weighted_sums(_parts(done, len(losses), slots, count, method), bound)
+            parts = _parts(done, len(losses), slots, count, method)
+            with full_precision(losses.device):
+                return _weighted_sums(parts, bound)
 
 
 def require_clip(clip: FlatClip) -> None:
@@ -194,7 +197,8 @@ def _answer(
     own = [id(value) for value in use.module._parameters.values()]
     if rule is None or one_by_one or any(id(parameter) not in own for parameter in wanted):
         return replay(use, signals, wanted, rows, one_by_one=one_by_one)
-    return rule(use, signals[0], wanted, dense)
+    with full_precision(signals[0].device):
+        return rule(use, signals[0], wanted, dense)
 
 
 def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
