@@ -3,7 +3,8 @@ r"""Independence: no example's gradient depends on another example's loss.
 Clipping bounds one example's contribution only if the example appears in no other contribution. If it does not, the
 gradient of :math:`\sum_i v_i \ell_i` in a layer's output has, for example i, exactly :math:`v_i` times the row of the
 gradient of :math:`\sum_i \ell_i`. Weights that are powers of two make this exact in floating point, so the probe has
-nothing to tune: mixing examples shows up at the size of the gradients themselves.
+nothing to tune: mixing examples shows up at the size of the gradients themselves. They are random, so that no fixed
+pattern of mixing can agree with them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dpkit.entropy import system
 from dpkit.errors import LossError
 from dpkit.training.coverage import assign
 from dpkit.training.norms import squared_norms, working_dtype
@@ -21,7 +23,7 @@ from dpkit.training.tape import Tape
 
 __all__ = ["require_independent"]
 
-_WEIGHTS = (1.0, -2.0, 4.0, 0.5, -1.0, 2.0, -4.0)
+_EXPONENTS = 8
 # Far above subnormal rounding and kernels that add in varying order, far below any mixing worth the name.
 _OF_ROW, _OF_LARGEST = 1e-3, 1e-5
 
@@ -44,7 +46,7 @@ def require_independent(tape: Tape, losses: Tensor) -> None:
     if rows < 2:
         return
     uses = [use for use, _ in assign(tape, losses)]
-    weights = torch.tensor([_WEIGHTS[i % len(_WEIGHTS)] for i in range(rows)], dtype=losses.dtype, device=losses.device)
+    weights = _weights(rows).to(losses)
     edges = [edge for use in uses for _, edge in use.edges]
     places = [(use, position) for use in uses for position, _ in use.edges]
     plain: Sequence[Tensor | None] = torch.autograd.grad(losses.sum(), edges, retain_graph=True, allow_unused=True)
@@ -62,6 +64,18 @@ def require_independent(tape: Tape, losses: Tensor) -> None:
                 "others, so clipping bounds nothing; look for operations across the batch after this layer (batch "
                 "statistics, contrastive terms, time and batch axes exchanged, shared rows that are not expanded)"
             )
+
+
+def _weights(rows: int) -> Tensor:
+    """A power of two from 1/16 to 8 with a sign for each row, drawn afresh: no pattern of mixing can follow it.
+
+    Two rows are alike once in 16 times, so a pairing of n rows is missed with a chance of about 16**-(n/2). The first
+    two are forced to differ.
+    """
+    words = torch.tensor(list(system().bytes(rows)))
+    if rows > 1:
+        words[1] = words[0] ^ (1 + int(words[1]) % 15)
+    return torch.ldexp(1.0 - 2.0 * (words // _EXPONENTS % 2), words % _EXPONENTS - _EXPONENTS // 2)
 
 
 def _mixes(gradients: Sequence[Tensor], weights: Tensor) -> bool:

@@ -65,7 +65,8 @@ class Tape:
     """The calls of a model's layers since recording began or since ``clear``.
 
     Made by :func:`record`. Layers are those that directly own a trainable parameter at the time of the call, so
-    freezing and unfreezing between steps just works. A forward pass under ``torch.no_grad`` leaves no trace.
+    freezing and unfreezing between steps just works. A forward pass under ``torch.no_grad`` leaves no trace, but layers
+    in training mode that compute statistics over the batch are refused there too.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -106,10 +107,11 @@ class Tape:
 
     def note(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object) -> None:
         """Record one call, unless it cannot matter to any gradient."""
-        if self._paused or module not in self._names or not torch.is_grad_enabled():
+        if self._paused or module not in self._names:
             return
-        _refuse_batch_statistics(self._names[module], module)
-        if not _owns_trainable(module):
+        if module.training or torch.is_grad_enabled():  # a frozen backbone under no_grad mixes and writes all the same
+            _refuse_batch_statistics(self._names[module], module)
+        if not torch.is_grad_enabled() or not _owns_trainable(module):
             return
         outputs = tensors_in(output)
         edges = tuple((i, _edge(tensor)) for i, tensor in enumerate(outputs) if tensor.requires_grad)

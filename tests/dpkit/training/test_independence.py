@@ -6,7 +6,7 @@ from torch import nn
 
 from dpkit.errors import LossError
 from dpkit.training import record
-from dpkit.training.independence import require_independent
+from dpkit.training.independence import _weights, require_independent
 from tests.oracles.training import cases, losses_of
 
 
@@ -55,6 +55,20 @@ def test_losses_that_mix_examples_are_refused_with_the_layer(mix):
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 4))
     with pytest.raises(LossError, match=r"layer '0'|layer '2'"):
         check(model, mix, torch.randn(5, 3))
+
+
+@pytest.mark.parametrize("distance", [1, 2, 4, 7, 8, 14, 16])
+def test_mixing_at_any_distance_is_refused(distance):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+    # 56 rows, in cycles of 2 or more: all weights alike along every cycle has a chance of at most 16**-28
+    with pytest.raises(LossError, match="layer '0'"):
+        check(model, lambda out: (out * out.roll(distance, 0)).sum(1), torch.randn(56, 3))
+
+
+def test_two_rows_never_have_the_same_weight():
+    for _ in range(200):
+        first, second = _weights(2).tolist()
+        assert first != second
 
 
 def test_time_and_batch_exchanged_are_refused_even_at_equal_size():

@@ -121,6 +121,17 @@ def test_layers_that_mix_examples_are_refused_by_name(layer):
         model(inputs)
 
 
+def test_a_frozen_backbone_without_gradients_may_not_mix_examples():
+    backbone, head = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).requires_grad_(False), nn.Linear(4, 2)
+    model = nn.ModuleDict({"backbone": backbone, "head": head})
+    with record(model):
+        with torch.no_grad(), pytest.raises(CoverageError, match=r"backbone\.1"):
+            backbone(torch.randn(5, 3))
+        model.eval()
+        with torch.no_grad():
+            head(backbone(torch.randn(5, 3)))
+
+
 def test_batch_norm_with_fixed_statistics_is_allowed():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
     with record(model) as tape:
