@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from secagg.errors import ParameterError
 
-__all__ = ["check_finite", "check_integer", "check_vector", "dropped_parties"]
+__all__ = ["check_finite", "check_integer", "check_unmasked", "check_vector", "check_words", "dropped_parties"]
 
 
 def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
@@ -30,7 +30,10 @@ def check_finite(name: str, value: object) -> float:
     """`value` as a finite float; bools and what is no real number are refused."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise ParameterError(f"{name} must be a real number, got {type(value).__name__}.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ParameterError(f"{name} must be finite as a float, got a larger {type(value).__name__}.") from None
     if not math.isfinite(number):
         raise ParameterError(f"{name} must be finite, got {number}.")
     return number
@@ -44,12 +47,30 @@ def dropped_parties(dropout: object, num_parties: int) -> int:
     return math.floor(Fraction(repr(fraction)) * num_parties)
 
 
+def check_unmasked(name: str, array: Any) -> NDArray[Any]:
+    """`array` as an array; masked arrays, or a list with one, are refused: what is masked would be sent after all."""
+    rows = array if isinstance(array, (list, tuple)) else (array,)
+    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
+        raise ParameterError(f"{name} must not be a masked array; fill in what is masked first.")
+    return np.asarray(array)
+
+
+def check_words(name: str, words: Any) -> NDArray[np.uint64]:
+    """`words` as an array of dtype uint64 and one dimension; nothing is converted."""
+    array = check_unmasked(name, words)
+    if array.dtype != np.uint64 or array.ndim != 1:
+        raise ParameterError(
+            f"{name} must be an array of dtype uint64 and shape (m,), got {array.dtype} and {array.shape}."
+        )
+    return array
+
+
 def check_vector(name: str, vector: Any, *, shape: tuple[int, ...], value_bits: int) -> NDArray[np.uint64]:
     """A fresh uint64 copy of integers in ``[0, 2**value_bits)``; which entry is out of range is not told."""
-    array = np.asarray(vector)
+    array = check_unmasked(name, vector)
     if array.shape != shape:
         raise ParameterError(f"{name} must have shape {shape}, got {array.shape}.")
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":
         raise ParameterError(
             f"{name} must have an integer dtype, got {array.dtype}; encode reals first, with FixedPoint or by integer "
             "noise shares."

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.api import Entropy
-from secagg.checks import check_finite, check_integer
+from secagg.checks import check_finite, check_integer, check_unmasked, check_words
 from secagg.errors import CapacityError, ParameterError
 from secagg.prg import draw, system
 
@@ -61,8 +61,8 @@ def offset_encode(ints: NDArray[np.int64], value_bits: int) -> NDArray[np.uint64
         [0, 2, 3]
     """
     bits = check_integer("value_bits", value_bits, at_least=1, at_most=64)
-    array = np.asarray(ints)
-    if not np.issubdtype(array.dtype, np.signedinteger):
+    array = check_unmasked("ints", ints)
+    if array.dtype.kind != "i":
         raise ParameterError(f"ints must have a signed integer dtype, got {array.dtype}.")
     half = 1 << (bits - 1)
     if array.size and (int(array.min()) < -half or int(array.max()) >= half):
@@ -85,8 +85,8 @@ def offset_decode(total: NDArray[np.uint64], num_parties: int, value_bits: int) 
         int64, the same shape.
 
     Raises:
-        ParameterError: not an unsigned integer dtype.
-        CapacityError: a total that no `num_parties` entries can have, or a sum beyond 64 bits.
+        ParameterError: not of dtype uint64.
+        CapacityError: a total that no `num_parties` entries can have, or a signed sum that int64 may not hold.
 
     Example:
         >>> offset_decode(np.array([2, 4, 5], dtype=np.uint64), num_parties=2, value_bits=2).tolist()
@@ -94,14 +94,19 @@ def offset_decode(total: NDArray[np.uint64], num_parties: int, value_bits: int) 
     """
     bits = check_integer("value_bits", value_bits, at_least=1, at_most=64)
     parties = check_integer("num_parties", num_parties, at_least=1)
-    array = np.asarray(total)
+    array = check_unmasked("total", total)
     if array.dtype != np.uint64:
         raise ParameterError(f"total must have dtype uint64, got {array.dtype}.")
-    if field_bits(parties, bits) > 64:
-        raise CapacityError(f"a sum of {parties} entries of {bits} bits does not fit 64 bits; use fewer value_bits.")
+    # signed sums lie in [-offset, offset - parties] and totals in [0, 2 * offset - parties]: both fit if -offset does
+    offset = parties << (bits - 1)
+    if offset > 1 << 63:
+        raise CapacityError(
+            f"the signed sum of {parties} entries of {bits} bits must fit int64: num_parties * 2**(value_bits - 1) "
+            "must be at most 2**63; use fewer value_bits."
+        )
     if array.size and int(array.max()) > parties * ((1 << bits) - 1):
         raise CapacityError(f"total is larger than any sum of {parties} entries of {bits} bits; check num_parties.")
-    return (array - np.uint64(parties << (bits - 1))).view(np.int64)
+    return (array - np.uint64(offset)).view(np.int64)
 
 
 def pack(values: NDArray[np.uint64], field_bits: int, fields: int) -> NDArray[np.uint64]:
@@ -118,17 +123,19 @@ def pack(values: NDArray[np.uint64], field_bits: int, fields: int) -> NDArray[np
         uint64, shape ``(ceil(m / fields),)``; fields past the end are zero.
 
     Raises:
-        CapacityError: a value does not fit its field, or the fields do not fit a word.
+        ParameterError: not an array of dtype uint64 and one dimension.
+        CapacityError: a value does not fit its field, or the fields do not fit a word; no value is printed.
 
     Example:
         >>> [hex(word) for word in pack(np.array([1, 2, 3], dtype=np.uint64), field_bits=8, fields=2)]
         ['0x201', '0x3']
     """
-    _check_layout(field_bits, fields)
-    if values.size and int(values.max()) >> field_bits:
+    field_bits, fields = _check_layout(field_bits, fields)
+    array = check_words("values", values)
+    if array.size and int(array.max()) >> field_bits:
         raise CapacityError(f"values must be below 2**{field_bits}, got larger ones.")
-    padded = np.zeros(-(-values.size // fields) * fields, dtype=np.uint64)
-    padded[: values.size] = values
+    padded = np.zeros(-(-array.size // fields) * fields, dtype=np.uint64)
+    padded[: array.size] = array
     columns = padded.reshape(-1, fields)
     words = columns[:, 0].copy()
     for j in range(1, fields):
@@ -140,7 +147,7 @@ def unpack(words: NDArray[np.uint64], field_bits: int, fields: int, length: int)
     """The fields of :func:`pack`, without its padding.
 
     Args:
-        words: uint64, shape ``(s,)``.
+        words: uint64 in ``[0, 2**(fields * field_bits))``, shape ``(s,)``.
         field_bits: bits of one field, >= 1.
         fields: fields of one word; ``fields * field_bits <= 64``.
         length: how many values to return, at most ``s * fields``.
@@ -149,28 +156,32 @@ def unpack(words: NDArray[np.uint64], field_bits: int, fields: int, length: int)
         uint64, shape ``(length,)``.
 
     Raises:
-        CapacityError: the fields do not fit a word.
-        ParameterError: more values asked for than there are.
+        ParameterError: not an array of dtype uint64 and one dimension, or more values asked for than there are.
+        CapacityError: the fields do not fit a word, or a word holds more than its fields; no word is printed.
 
     Example:
         >>> unpack(np.array([0x201, 0x3], dtype=np.uint64), field_bits=8, fields=2, length=3).tolist()
         [1, 2, 3]
     """
-    _check_layout(field_bits, fields)
-    check_integer("length", length, at_least=0, at_most=words.size * fields)
-    columns = np.empty((words.size, fields), dtype=np.uint64)
+    field_bits, fields = _check_layout(field_bits, fields)
+    array = check_words("words", words)
+    length = check_integer("length", length, at_least=0, at_most=array.size * fields)
+    if array.size and int(array.max()) >> (fields * field_bits):
+        raise CapacityError(f"words must be below 2**{fields * field_bits}, got larger ones: a field has overflowed.")
+    columns = np.empty((array.size, fields), dtype=np.uint64)
     mask = np.uint64((1 << field_bits) - 1)
     for j in range(fields):
-        columns[:, j] = (words >> np.uint64(j * field_bits)) & mask
+        columns[:, j] = (array >> np.uint64(j * field_bits)) & mask
     return columns.reshape(-1)[:length]
 
 
-def _check_layout(field_bits: int, fields: int) -> None:
-    """Fields must fit a word of 64 bits."""
-    check_integer("field_bits", field_bits, at_least=1)
-    check_integer("fields", fields, at_least=1)
-    if fields * field_bits > 64:
-        raise CapacityError(f"{fields} fields of {field_bits} bits do not fit a word of 64 bits.")
+def _check_layout(field_bits: int, fields: int) -> tuple[int, int]:
+    """Both as ints; fields must fit a word of 64 bits."""
+    bits = check_integer("field_bits", field_bits, at_least=1)
+    count = check_integer("fields", fields, at_least=1)
+    if count * bits > 64:
+        raise CapacityError(f"{count} fields of {bits} bits do not fit a word of 64 bits.")
+    return bits, count
 
 
 @final
@@ -187,7 +198,7 @@ class FixedPoint:
 
     Args:
         value_bits: b, bits of one entry, 2 to 32.
-        clip: largest absolute value that is represented, in units of the values, in [2**-900, 2**900].
+        clip: largest absolute value that is represented, in units of the values, in [2**-900, 2**900]; kept as a float.
         rounding: "nearest", or "stochastic": up with probability equal to the fraction (within 2^-53), so that the
             error of a sum has mean zero.
 
@@ -203,8 +214,9 @@ class FixedPoint:
     rounding: Literal["nearest", "stochastic"] = "nearest"
 
     def __post_init__(self) -> None:
-        check_integer("value_bits", self.value_bits, at_least=2, at_most=32)
-        if not 2.0**-900 <= check_finite("clip", self.clip) <= 2.0**900:
+        object.__setattr__(self, "value_bits", check_integer("value_bits", self.value_bits, at_least=2, at_most=32))
+        object.__setattr__(self, "clip", check_finite("clip", self.clip))
+        if not 2.0**-900 <= self.clip <= 2.0**900:
             raise ParameterError(
                 f"clip must be in [2**-900, 2**900], where no sum under- or overflows, got {self.clip}."
             )
@@ -214,7 +226,7 @@ class FixedPoint:
     @property
     def step(self) -> float:
         """Distance of two neighbouring values, in units of the values."""
-        return float(self.clip) / self._largest
+        return self.clip / self._largest
 
     @property
     def error_bound(self) -> float:
@@ -244,8 +256,8 @@ class FixedPoint:
         Raises:
             ParameterError: not real numbers, or NaN or infinity among them.
         """
-        values = np.asarray(array)
-        if not (np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)):
+        values = check_unmasked("array", array)
+        if values.dtype.kind not in "iuf":
             raise ParameterError(f"array must hold real numbers, got dtype {values.dtype}.")
         values = values.astype(np.float64)
         if not np.isfinite(values).all():

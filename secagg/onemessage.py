@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.api import Outgoing, State, SumProtocol, SumResult
-from secagg.checks import check_vector
+from secagg.checks import check_integer, check_vector
 from secagg.envelope import OVERHEAD, Channel, Kind
 from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, TooFewSurvivorsError
 
@@ -289,22 +289,19 @@ class OneMessageServer:
         """
         if self._state is State.NEW or self._state is State.ABORTED:
             self._expect(State.COLLECTING, "receive comes after start")
-        if isinstance(sender, bool) or not isinstance(sender, int) or not 0 <= sender < self._plan.num_parties:
-            raise PeerProtocolError(
-                f"sender must be a party's number, 0 to {self._plan.num_parties - 1}, got {sender!r}.", peer=sender
-            )
-        body = self._channels[sender].unwrap(Kind.INPUT, payload, peer=sender)
+        party = self._party(sender)
+        body = self._channels[party].unwrap(Kind.INPUT, payload, peer=party)
         if self._state is not State.COLLECTING:
-            raise PeerProtocolError(f"party {sender} is late: the round is closed.", peer=sender)
-        if sender in self._survivors:
-            raise PeerProtocolError(f"party {sender} has sent its input already.", peer=sender)
+            raise PeerProtocolError(f"party {party} is late: the round is closed.", peer=party)
+        if party in self._survivors:
+            raise PeerProtocolError(f"party {party} has sent its input already.", peer=party)
         try:
             parts = self._work.parse(body)
         except DecodeError as error:
-            raise DecodeError(f"party {sender}: {error}", peer=sender) from None
+            raise DecodeError(f"party {party}: {error}", peer=party) from None
         self._work.add(parts)
-        self._survivors.add(sender)
-        self._bytes[0, sender] = len(payload)
+        self._survivors.add(party)
+        self._bytes[0, party] = len(payload)
         return []
 
     def close_round(self) -> list[Outgoing]:
@@ -354,6 +351,16 @@ class OneMessageServer:
             reason: for the error messages of later calls.
         """
         self._state, self._reason = State.ABORTED, reason
+
+    def _party(self, sender: int | str) -> int:
+        """The sender as a party's number, whichever integer type the transport uses."""
+        last = self._plan.num_parties - 1
+        try:
+            return check_integer("sender", sender, at_least=0, at_most=last)
+        except ParameterError:
+            raise PeerProtocolError(
+                f"sender must be a party's number, 0 to {last}, got {sender!r}.", peer=sender
+            ) from None
 
     def _expect(self, state: State, rule: str) -> None:
         """Out of order is the caller's error."""

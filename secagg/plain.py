@@ -40,9 +40,8 @@ class PlainSum:
     wrap: bool
 
     def __post_init__(self) -> None:
-        check_integer("num_parties", self.num_parties, at_least=2, at_most=2**31)
-        check_integer("dim", self.dim, at_least=1, at_most=2**40)
-        check_integer("value_bits", self.value_bits, at_least=1, at_most=64)
+        for name, least, most in (("num_parties", 2, 2**31), ("dim", 1, 2**40), ("value_bits", 1, 64)):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least=least, at_most=most))
         if not isinstance(self.wrap, bool):
             raise ParameterError(f"wrap must be a bool, got {type(self.wrap).__name__}.")
         if not self.wrap and field_bits(self.num_parties, self.value_bits) > 64:
@@ -136,8 +135,8 @@ class PlainSum:
         """
         refuse_unused(identity, guard)
         _refuse_keys(keys)
-        check_integer("party", party, at_least=0, at_most=self.num_parties - 1)
-        return OneMessageClient(self, self._channel(party, self.bytes_down), _PlainClient(self))
+        party = check_integer("party", party, at_least=0, at_most=self.num_parties - 1)
+        return OneMessageClient(self, _channel(party, self._config, self.bytes_down), _PlainClient(self))
 
     def server(self, *, entropy: Entropy | None = None, keys: None = None) -> OneMessageServer:
         """The server's session.
@@ -153,13 +152,19 @@ class PlainSum:
             ParameterError: keys were given.
         """
         _refuse_keys(keys)
-        channels = tuple(self._channel(party, self.bytes_up) for party in range(self.num_parties))
+        config, limit = self._config, self.bytes_up
+        channels = tuple(_channel(party, config, limit) for party in range(self.num_parties))
         return OneMessageServer(self, channels, _PlainServer(self))
 
-    def _channel(self, party: int, limit: int) -> Channel:
-        """A channel whose key is public: the HMAC is a checksum, and all sessions are one."""
-        config = digest("PlainSum", self.num_parties, self.dim, self.value_bits, int(self.wrap))
-        return Channel(session=bytes(32), config=config, party=party, chunks=1, key=config, limit=limit)
+    @property
+    def _config(self) -> bytes:
+        """The plan's digest: whatever two sides must agree on."""
+        return digest("PlainSum", self.num_parties, self.dim, self.value_bits, int(self.wrap))
+
+
+def _channel(party: int, config: bytes, limit: int) -> Channel:
+    """A channel whose key is public: the HMAC is a checksum, and all sessions are one."""
+    return Channel(session=bytes(32), config=config, party=party, chunks=1, key=config, limit=limit)
 
 
 def _refuse_keys(keys: object) -> None:

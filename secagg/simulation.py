@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.api import ClientSession, Entropy, Outgoing, ServerSession, SumProtocol, SumResult
-from secagg.checks import check_integer
+from secagg.checks import check_integer, check_unmasked
 from secagg.codec import FixedPoint
 from secagg.errors import ParameterError, TooFewSurvivorsError
 
@@ -115,19 +115,31 @@ class _Run:
 
 def _check_dropouts(plan: SumProtocol, dropouts: Mapping[str, Sequence[int]] | None) -> dict[str, frozenset[int]]:
     """Round names of the plan, and parties of it."""
+    if dropouts is None:
+        return {}
+    if not isinstance(dropouts, Mapping):
+        raise ParameterError(
+            f"dropouts must be a dict of parties by round, {{round name: [party, ...]}}, got {type(dropouts).__name__}."
+        )
     gone: dict[str, frozenset[int]] = {}
-    for name, parties in (dropouts or {}).items():
+    for name, parties in dropouts.items():
         if name not in plan.rounds:
             raise ParameterError(f"dropouts must name rounds of the plan, {', '.join(plan.rounds)}, got {name!r}.")
+        try:
+            listed = tuple(parties)
+        except TypeError:
+            raise ParameterError(
+                f"dropouts[{name!r}] must be a list of parties, got {type(parties).__name__}."
+            ) from None
         gone[name] = frozenset(
-            check_integer("a party in dropouts", party, at_least=0, at_most=plan.num_parties - 1) for party in parties
+            check_integer("a party in dropouts", party, at_least=0, at_most=plan.num_parties - 1) for party in listed
         )
     return gone
 
 
 def _encoded(plan: SumProtocol, vectors: Any, codec: FixedPoint | None, entropy: Entropy | None) -> NDArray[Any]:
     """One row for each party; ranges are checked by the sessions, where the rows enter."""
-    rows = np.asarray(vectors)
+    rows = check_unmasked("vectors", vectors)
     if rows.shape != (plan.num_parties, plan.dim):
         raise ParameterError(f"vectors must have shape ({plan.num_parties}, {plan.dim}), got {rows.shape}.")
     if codec is None:

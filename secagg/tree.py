@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.checks import check_unmasked
 from secagg.errors import ParameterError
 
 __all__ = ["TreeSpec", "flatten", "unflatten"]
+
+_MAX_DEPTH = 64
+"""Levels of nesting that are walked; a tree that holds itself ends here."""
 
 
 @final
@@ -46,14 +50,15 @@ def flatten(tree: Any) -> tuple[NDArray[Any], TreeSpec]:
     add the same entries.
 
     Args:
-        tree: an array, or a dict (with str keys), list or tuple of trees. All arrays have one dtype: promoting integers
-            and floats to a common one could lose bits.
+        tree: an array, or a dict (with str keys), list or tuple of trees, at most 64 levels deep. All arrays have one
+            dtype: promoting integers and floats to a common one could lose bits.
 
     Returns:
         The vector, shape ``(d,)``, and the spec that :func:`unflatten` takes.
 
     Raises:
-        ParameterError: a key that is no str, a leaf that is no array of numbers, or two dtypes.
+        ParameterError: a key that is no str, a leaf that is no array of numbers or is masked, another sequence (a
+            named tuple would not come back as one), two dtypes, or too many levels.
 
     Example:
         >>> vector, spec = flatten({"w": np.ones((2, 2)), "b": np.zeros(1)})
@@ -62,7 +67,7 @@ def flatten(tree: Any) -> tuple[NDArray[Any], TreeSpec]:
         >>> unflatten(vector, spec)["w"].shape
         (2, 2)
     """
-    spec = _spec(tree)
+    spec = _spec(tree, _MAX_DEPTH)
     leaves = [np.asarray(leaf) for leaf in _leaves(tree, spec)]
     if len({leaf.dtype for leaf in leaves}) > 1:
         raise ParameterError("tree must hold arrays of one dtype, got several; convert them first.")
@@ -87,17 +92,24 @@ def unflatten(vector: NDArray[Any], spec: TreeSpec) -> Any:
     return _build(vector, spec)
 
 
-def _spec(tree: Any) -> TreeSpec:
-    """The structure of a tree."""
+def _spec(tree: Any, levels: int) -> TreeSpec:
+    """The structure of a tree of at most so many levels above its leaves."""
+    if levels < 0:
+        raise ParameterError(f"tree must have at most {_MAX_DEPTH} levels of nesting, got more; flatten its parts.")
     if isinstance(tree, Mapping):
         if not all(isinstance(name, str) for name in tree):
             raise ParameterError("tree must have dicts with str keys only.")
         names = tuple(sorted(tree))
-        return TreeSpec("dict", names=names, children=tuple(_spec(tree[name]) for name in names))
+        return TreeSpec("dict", names=names, children=tuple(_spec(tree[name], levels - 1) for name in names))
     if type(tree) in (list, tuple):
-        return TreeSpec("list" if type(tree) is list else "tuple", children=tuple(map(_spec, tree)))
-    leaf = np.asarray(tree)
-    if not np.issubdtype(leaf.dtype, np.number):
+        kind: Literal["list", "tuple"] = "list" if type(tree) is list else "tuple"
+        return TreeSpec(kind, children=tuple(_spec(part, levels - 1) for part in tree))
+    if isinstance(tree, Sequence):
+        raise ParameterError(
+            f"tree must be of dicts, lists, tuples and arrays, got a {type(tree).__name__}; convert it first."
+        )
+    leaf = check_unmasked("tree", tree)
+    if leaf.dtype.kind not in "iufc":
         raise ParameterError(f"tree must hold arrays of numbers, got a leaf of type {type(tree).__name__}.")
     return TreeSpec("leaf", shape=leaf.shape)
 

@@ -10,7 +10,7 @@ from secagg.checks import check_integer, dropped_parties
 from secagg.envelope import OVERHEAD, Channel, digest
 from secagg.errors import DecodeError, ParameterError
 from secagg.he.keys import KEY_BYTES, ClientKeys, ServerKeys
-from secagg.he.planner import fields_per_slot, plain_modulus
+from secagg.he.planner import fields_per_slot, plain_modulus, tag_bits
 from secagg.he.seal import FULL_BYTES, MODULUS, RING, SEEDED_BYTES, Cipher, backend, blob_limit
 from secagg.he.work import BFVClient, BFVServer, Layout
 from secagg.onemessage import ROUNDS, OneMessageClient, OneMessageServer, refuse_unused, roster_bytes
@@ -57,13 +57,14 @@ class BFVSum:
     min_survivors: int
 
     def __post_init__(self) -> None:
-        check_integer("num_parties", self.num_parties, at_least=3, at_most=2**31)
-        check_integer("dim", self.dim, at_least=1, at_most=2**40)
-        check_integer("value_bits", self.value_bits, at_least=1, at_most=64)
-        check_integer("min_survivors", self.min_survivors, at_least=3, at_most=self.num_parties)
+        for name, least, most in (("num_parties", 3, 2**31), ("dim", 1, 2**40), ("value_bits", 1, 64)):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least=least, at_most=most))
+        survivors = check_integer("min_survivors", self.min_survivors, at_least=3, at_most=self.num_parties)
+        object.__setattr__(self, "min_survivors", survivors)
         if self.key != "shared":
             raise ParameterError(f'key must be "shared", got {self.key!r}; "public" is not offered yet.')
         fields_per_slot(self.num_parties, self.value_bits)
+        tag_bits(self.num_parties)
 
     @classmethod
     def plan(
@@ -90,11 +91,12 @@ class BFVSum:
 
         Raises:
             ParameterError: an argument is out of its domain, or fewer than 3 parties would have to survive.
-            CapacityError: the sum does not fit a slot beside its noise.
+            CapacityError: the sum does not fit a slot beside its noise, or the noise of so many parties leaves a lying
+                server a chance above 2^-20 to pass a forgery in a session.
         """
         if key != "shared":
             raise ParameterError(f'key must be "shared", got {key!r}; "public" is not offered yet.')
-        check_integer("num_parties", num_parties, at_least=3, at_most=2**31)
+        num_parties = check_integer("num_parties", num_parties, at_least=3, at_most=2**31)
         survivors = num_parties - dropped_parties(dropout, num_parties)
         if survivors < 3:
             raise ParameterError(
@@ -120,10 +122,11 @@ class BFVSum:
             f"BFVSum (one key among {self.num_parties} clients) keeps every vector, and the sum, from the server "
             "and from whoever reads the wire, as long as no client helps them: RLWE with ring dimension 4096 and "
             "a 54-bit modulus, within the 256-bit row of the Homomorphic Encryption Standard. A server that "
-            "combines ciphertexts in any way but one from each announced party is found by a tag (chance of a "
-            f"forgery at most 2^-{self._tag_bits} per attempt, one attempt per client; a client that fails to open "
-            "tells the server one bit, which hangs on what the server changed and on encryption noise, not on the "
-            f"vectors), and no sum of fewer than {self.min_survivors} inputs is opened. Any single client together "
+            "combines ciphertexts in any way but one from each announced party is found by a tag (chance that any "
+            f"forgery passes in a session at most 2^-{tag_bits(self.num_parties)}: {self.num_parties} attempts, one "
+            "per client, of at most 3/t each, t the plaintext modulus; a client that fails to open tells the server "
+            "one bit, which hangs on what the server changed and on encryption noise, not on the vectors), and no sum "
+            f"of fewer than {self.min_survivors} inputs is opened. Any single client together "
             "with the server or the wire reads everybody's vector: against such a pair a ledger may claim only "
             "each party's own local noise. Every client learns the sum and the list of survivors; the server "
             "learns who took part. A client can enter any vector of the planned range. Keys are for one session: "
@@ -216,7 +219,7 @@ class BFVSum:
             BackendError: TenSEAL is missing.
         """
         refuse_unused(identity, guard)
-        check_integer("party", party, at_least=0, at_most=self.num_parties - 1)
+        party = check_integer("party", party, at_least=0, at_most=self.num_parties - 1)
         if not isinstance(keys, ClientKeys) or keys.party != party:
             raise ParameterError(f"keys must be the ClientKeys of party {party}: plan.keygen().clients[{party}].")
         try:
@@ -225,15 +228,16 @@ class BFVSum:
             raise ParameterError(
                 "keys.secret_key is not a key of this plan; make keys with this plan's keygen()."
             ) from None
+        config = self._config
         tag = SumTag(
             keys.group_key,
             session=keys.session,
-            config=self._config,
+            config=config,
             modulus=self.plain_modulus,
             num_parties=self.num_parties,
             slots=RING - 1,
         )
-        channel = self._channel(party, keys.session, keys.link_key, self.bytes_down)
+        channel = Channel(keys.session, config, party, self.chunks, keys.link_key, self.bytes_down)
         return OneMessageClient(self, channel, BFVClient(self._layout, party, cipher, backend(self.plain_modulus), tag))
 
     def server(self, *, entropy: Entropy | None = None, keys: ServerKeys | None = None) -> OneMessageServer:
@@ -252,8 +256,9 @@ class BFVSum:
         """
         if not isinstance(keys, ServerKeys) or len(keys.link_keys) != self.num_parties:
             raise ParameterError("keys must be the ServerKeys of this plan: plan.keygen().server.")
+        config, chunks, limit = self._config, self.chunks, self.bytes_up
         channels = tuple(
-            self._channel(party, keys.session, link, self.bytes_up) for party, link in enumerate(keys.link_keys)
+            Channel(keys.session, config, party, chunks, link, limit) for party, link in enumerate(keys.link_keys)
         )
         return OneMessageServer(self, channels, BFVServer(self._layout, backend(self.plain_modulus)))
 
@@ -270,12 +275,3 @@ class BFVSum:
             *(self.num_parties, self.dim, self.value_bits, self.min_survivors),
             *(RING, MODULUS, self.plain_modulus, self._layout.width, self._layout.fields),
         )
-
-    @property
-    def _tag_bits(self) -> int:
-        """Bits of security of one attempt: 3/t <= 2^-bits (secagg.tag)."""
-        return self.plain_modulus.bit_length() - 3
-
-    def _channel(self, party: int, session: bytes, key: bytes, limit: int) -> Channel:
-        """What a party and the server share."""
-        return Channel(session=session, config=self._config, party=party, chunks=self.chunks, key=key, limit=limit)

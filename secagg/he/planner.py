@@ -23,10 +23,13 @@ from secagg.codec import field_bits
 from secagg.errors import CapacityError
 from secagg.he.seal import MODULUS, RING
 
-__all__ = ["MAX_PLAIN_BITS", "fields_per_slot", "plain_modulus"]
+__all__ = ["MAX_PLAIN_BITS", "MIN_TAG_BITS", "fields_per_slot", "plain_modulus", "tag_bits"]
 
 MAX_PLAIN_BITS = 41
 """Bits of the largest plaintext modulus: residues whose products of limbs fit 64-bit words (secagg.tag)."""
+
+MIN_TAG_BITS = 20
+"""A plan is refused if a lying server could pass a forgery in a session with a chance above 2^-20."""
 
 _NOISE_HALVES = 43
 """Twice the bound of one ciphertext's noise, 21 + 1/2."""
@@ -57,6 +60,35 @@ def plain_modulus(num_parties: int) -> int:
             return candidate
         candidate -= 2 * RING
     raise CapacityError(f"num_parties = {num_parties} is too many: the noise of the summed ciphertext would not fit.")
+
+
+def tag_bits(num_parties: int) -> int:
+    r"""Bits of security of a session's tags: the largest b with 3n/t <= 2^-b.
+
+    A forgery passes with probability at most 3/t (:class:`secagg.tag.SumTag`), and a server that lies has one attempt
+    at each of n parties. The union bound holds for adaptive attempts too: until a forgery passes, what the server hears
+    does not hang on the keys of the tags.
+
+    Args:
+        num_parties: n, >= 1.
+
+    Returns:
+        b, >= ``MIN_TAG_BITS``.
+
+    Raises:
+        CapacityError: less than ``MIN_TAG_BITS``: the noise of so many parties leaves t too small.
+
+    Example:
+        >>> tag_bits(15), tag_bits(1000)
+        (35, 27)
+    """
+    bits = (plain_modulus(num_parties) // (3 * num_parties)).bit_length() - 1
+    if bits < MIN_TAG_BITS:
+        raise CapacityError(
+            f"num_parties = {num_parties} is too many: a lying server would pass a forged sum with a chance above "
+            f"2^-{MIN_TAG_BITS} in a session; use fewer parties."
+        )
+    return bits
 
 
 def fields_per_slot(num_parties: int, value_bits: int) -> int:

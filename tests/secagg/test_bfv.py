@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import secagg.he.bfv
 from secagg import BFVSum, CapacityError, DecodeError, LocalProtocolError, ParameterError, PlainSum, State, simulate
 from secagg.envelope import OVERHEAD, Kind
 from secagg.he import ClientKeys, ServerKeys
@@ -384,3 +385,20 @@ def test_there_is_no_public_key_to_export():
     assert not base.context.using_keyswitching()
     with pytest.raises(RuntimeError):
         base.sealapi.KeyGenerator(base.context).create_relin_keys(base.sealapi.RelinKeys())
+
+
+def test_a_server_digests_its_plan_once(monkeypatch):
+    plan = BFVSum.plan(100, 1, 8)
+    keys = plan.keygen()
+    calls = []
+    digest = secagg.he.bfv.digest
+    monkeypatch.setattr(secagg.he.bfv, "digest", lambda *args: calls.append(args) or digest(*args))
+    plan.server(keys=keys.server)
+    assert len(calls) == 1
+
+
+def test_numpy_integers_plan_the_same_sum():
+    plan = BFVSum.plan(np.int64(3), np.uint8(2), np.int32(8))
+    assert plan == BFVSum.plan(3, 2, 8)
+    assert {type(number) for number in (plan.num_parties, plan.dim, plan.value_bits, plan.min_survivors)} == {int}
+    assert simulate(plan, [[1, 2]] * 3).total.tolist() == [3, 6]

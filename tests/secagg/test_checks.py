@@ -25,7 +25,7 @@ def test_integer_range():
         check_integer("size", 6, at_least=3, at_most=5)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "0.5", None, 1j])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "0.5", None, 1j, 10**400])
 def test_finite_numbers_only(value):
     with pytest.raises(ParameterError, match="clip must be"):
         check_finite("clip", value)
@@ -55,8 +55,11 @@ SECRET = 123_456_789
         np.array([[SECRET, 1]]),
         np.array([SECRET]),
         np.array(["1", "2"]),
+        np.array([SECRET, 1], dtype="m8[s]"),
+        np.ma.masked_array([SECRET, 1], [True, False]),
+        [np.ma.masked_array(SECRET, True), 1],
     ],
-    ids=["negative", "too large", "NaN", "float", "shape", "short", "text"],
+    ids=["negative", "too large", "NaN", "float", "shape", "short", "text", "seconds", "masked", "a masked entry"],
 )
 def test_bad_vectors_are_refused_without_showing_them(vector):
     with pytest.raises(ParameterError) as caught:

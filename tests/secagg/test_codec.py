@@ -92,6 +92,64 @@ def test_pack_refuses_what_does_not_fit():
         unpack(np.array([1], dtype=np.uint64), 8, 2, 3)
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        np.array([987_654, -1]),
+        np.array([987_654.0]),
+        np.array([[987_654]], dtype=np.uint64),
+        np.array(987_654, dtype=np.uint64),
+        np.array([987_654], dtype=np.uint32),
+        np.ma.masked_array(np.array([987_654], dtype=np.uint64), [True]),
+        [987_654],
+        None,
+    ],
+    ids=["signed", "float", "2-d", "0-d", "uint32", "masked", "list", "none"],
+)
+def test_pack_and_unpack_take_words_only_and_print_none(bad):
+    for call in (lambda: pack(bad, 20, 2), lambda: unpack(bad, 20, 2, 1)):
+        with pytest.raises(ParameterError, match=r"(values|words) must") as caught:
+            call()
+        assert "987" not in str(caught.value)
+
+
+def test_overflown_fields_are_refused_and_not_printed():
+    top = np.array([2**40 - 1], dtype=np.uint64)
+    assert unpack(top, 20, 2, 2).tolist() == [2**20 - 1] * 2
+    for call in (lambda: pack(top, 39, 1), lambda: unpack(top + np.uint64(1), 20, 2, 2)):
+        with pytest.raises(CapacityError) as caught:
+            call()
+        assert "1099511" not in str(caught.value)
+    whole = np.array([2**64 - 1], dtype=np.uint64)
+    assert unpack(pack(whole, 64, 1), np.int64(64), np.int64(1), 1).tolist() == whole.tolist()
+
+
+def test_offset_decode_is_right_up_to_the_last_party_that_int64_can_hold():
+    for bits in (1, 2, 8, 63, 64):
+        most = 2**63 >> (bits - 1)
+        ends = np.array([0, most * (2**bits - 1)], dtype=np.uint64)
+        assert offset_decode(ends, most, bits).tolist() == [-(2**63), 2**63 - most]
+        with pytest.raises(CapacityError, match="int64"):
+            offset_decode(ends[:1], most + 1, bits)
+
+
+@pytest.mark.parametrize("clip", [Fraction(3, 2), np.float32(1.5), np.float64(1.5)])
+def test_clip_is_kept_as_a_float(clip):
+    codec = FixedPoint(np.int64(8), clip)
+    assert type(codec.clip) is float
+    assert type(codec.value_bits) is int
+    assert codec == FixedPoint(8, 1.5)
+    assert codec.encode([-9.0, 0.0, 9.0]).tolist() == [1, 128, 255]
+
+
+def test_masked_and_timed_entries_are_refused():
+    for bad in (np.ma.masked_array([1], [True]), np.array([1], dtype="m8[s]")):
+        with pytest.raises(ParameterError):
+            offset_encode(bad, 8)
+        with pytest.raises(ParameterError):
+            FixedPoint(8, 1.0).encode(bad)
+
+
 def _clamped(value: float, clip: float) -> Fraction:
     return max(min(Fraction(value), Fraction(clip)), -Fraction(clip))
 
@@ -163,6 +221,8 @@ def test_encode_refuses_what_is_no_finite_real(bad):
         (8, True),
         (8, "1"),
         (8, 1e-300),
+        (8, 10**400),
+        (8, Fraction(1, 10**400)),
         (8, 1.0, "down"),
     ],
 )

@@ -108,6 +108,24 @@ def test_a_second_message_of_a_party_is_refused_and_not_added(plan, network):
     assert network.clients[1].result().total.tolist() == exact_sum(vectors_of(plan, seed=1))
 
 
+def test_a_party_may_be_named_by_any_integer(plan, network):
+    for party in range(plan.num_parties):
+        assert network.server.receive(network.up[party], np.int64(party)) == []
+    with pytest.raises(PeerProtocolError) as caught:
+        network.server.receive(network.up[0], np.uint8(0))
+    assert type(caught.value.peer) is int
+    down = network.server.close_round()
+    network.clients[0].receive(down[0].payload, "server")
+    assert network.clients[0].result().survivors == list(range(plan.num_parties))
+
+
+@pytest.mark.parametrize("sender", [np.int64(-1), 99, True, np.True_, 0.0, "0", None])
+def test_an_unknown_sender_is_refused_and_not_added(network, sender):
+    with pytest.raises(PeerProtocolError, match="sender must be a party's number"):
+        network.server.receive(network.up[0], sender)
+    network.server.receive(network.up[0], 0)
+
+
 def test_a_second_sum_is_refused(network):
     down = network.closed()
     network.clients[0].receive(down[0], "server")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import secagg.plain
 from secagg import CapacityError, DecodeError, ParameterError, PlainSum, simulate
 from secagg.envelope import Kind
 from tests.secagg.wires import Network, exact_sum, vectors_of
@@ -103,3 +104,18 @@ def test_messages_of_another_plan_are_refused():
         server.start()
         with pytest.raises(DecodeError):
             server.receive(up, 0)
+
+
+def test_a_server_digests_its_plan_once(monkeypatch):
+    calls = []
+    digest = secagg.plain.digest
+    monkeypatch.setattr(secagg.plain, "digest", lambda *args: calls.append(args) or digest(*args))
+    PlainSum.plan(1000, 1, 8).server()
+    assert len(calls) == 1
+
+
+def test_numpy_integers_plan_the_same_sum():
+    plan = PlainSum.plan(np.int64(2), np.uint8(3), np.int32(8))
+    assert plan == PlainSum.plan(2, 3, 8)
+    assert {type(number) for number in (plan.num_parties, plan.dim, plan.value_bits)} == {int}
+    assert simulate(plan, [[1, 2, 3], [4, 5, 6]]).total.tolist() == [5, 7, 9]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from secagg import BFVSum, CapacityError, simulate
 from secagg.codec import field_bits
-from secagg.he.planner import fields_per_slot, plain_modulus
+from secagg.he.planner import fields_per_slot, plain_modulus, tag_bits
 from secagg.he.seal import MODULUS, RING, _load, backend
 
 NOISE = 21.5
@@ -55,9 +57,29 @@ def test_accepted_plans_fit_and_refused_ones_do_not(n, b):
 
 @pytest.mark.parametrize(("most", "b"), [(256, 32), (16_384, 20), (4, 38)])
 def test_one_party_more_is_refused(most, b):
-    assert BFVSum.plan(most, 1, b).num_parties == most
+    assert fields_per_slot(most, b) == 1
     with pytest.raises(CapacityError):
-        BFVSum.plan(most + 1, 1, b)
+        fields_per_slot(most + 1, b)
+
+
+@given(st.integers(3, 30_000))
+def test_a_session_of_forgeries_passes_with_a_chance_below_2_to_the_minus_20(n):
+    chance = n * Fraction(3, plain_modulus(n))  # one attempt for each party, of at most 3 / t
+    if chance > Fraction(1, 2**20):
+        with pytest.raises(CapacityError, match="forged"):
+            BFVSum.plan(n, 1, 1)
+    else:
+        plan = BFVSum.plan(n, 1, 1)
+        assert chance <= Fraction(1, 2 ** tag_bits(n)) < 2 * chance
+        assert f"at most 2^-{tag_bits(n)}: {n} attempts" in plan.promise
+
+
+def test_plans_end_where_a_forgery_becomes_too_likely():
+    assert BFVSum.plan(11_540, 1, 8).num_parties == 11_540
+    with pytest.raises(CapacityError):
+        BFVSum.plan(11_541, 1, 8)
+    with pytest.raises(CapacityError):
+        replace(BFVSum.plan(11_540, 1, 8), num_parties=11_541)
 
 
 def test_two_fields_end_where_the_noise_does():

@@ -93,8 +93,14 @@ def test_signed_sums_through_the_offset():
         np.zeros((4, 3), dtype=bool),
         [["a"] * 3] * 4,
         None,
+        np.zeros((4, 3), dtype="m8[s]"),
+        np.ma.zeros((4, 3), dtype=int),
+        [np.ma.zeros(3, dtype=int)] * 4,
     ],
-    ids=["float", "parties", "dim", "1-d", "nan", "large", "negative", "bool", "text", "none"],
+    ids=[
+        *("float", "parties", "dim", "1-d", "nan", "large", "negative", "bool", "text", "none", "seconds", "masked"),
+        "masked rows",
+    ],
 )
 @pytest.mark.parametrize("plan", PLANS, ids=["plain", "bfv"])
 def test_bad_vectors_are_refused(plan, vectors):
@@ -120,7 +126,21 @@ def test_a_codec_must_be_the_plans():
 
 
 @pytest.mark.parametrize(
-    "dropouts", [{"unmask": [0]}, {"masked_input": [4]}, {"masked_input": [-1]}, {"masked_input": [True]}, {"": []}]
+    "dropouts",
+    [
+        {"unmask": [0]},
+        {"masked_input": [4]},
+        {"masked_input": [-1]},
+        {"masked_input": [True]},
+        {"": []},
+        {"masked_input": 3},
+        {"masked_input": None},
+        {"masked_input": "1"},
+        {"masked_input": np.array(3)},
+        ["masked_input"],
+        [],
+        3,
+    ],
 )
 def test_drop_outs_must_be_the_plans(dropouts):
     with pytest.raises(ParameterError):

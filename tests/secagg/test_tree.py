@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections import UserList, deque
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -80,6 +83,53 @@ def test_unflatten_copies_and_keeps_the_dtype():
 def test_refuses_what_cannot_be_one_vector(tree):
     with pytest.raises(ParameterError):
         flatten(tree)
+
+
+class _Pair(NamedTuple):
+    one: np.ndarray
+    two: np.ndarray
+
+
+class _MyList(list):
+    pass
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        _Pair(np.ones(1), np.ones(1)),
+        {"a": [_Pair(np.ones(1), np.ones(2))]},
+        _MyList([np.ones(1)]),
+        UserList([np.ones(1)]),
+        deque([np.ones(1)]),
+    ],
+    ids=["named tuple", "inner named tuple", "list subclass", "UserList", "deque"],
+)
+def test_sequences_that_would_not_come_back_are_refused(tree):
+    with pytest.raises(ParameterError, match=r"convert it first"):
+        flatten(tree)
+
+
+def test_masked_and_timed_leaves_are_refused():
+    for leaf in (np.ma.masked_array([1.0], [True]), np.array([1], dtype="m8[s]")):
+        with pytest.raises(ParameterError):
+            flatten({"w": leaf})
+
+
+def test_64_levels_come_back_and_more_are_refused():
+    tree = np.ones(1)
+    for _ in range(64):
+        tree = [tree]
+    vector, spec = flatten(tree)
+    assert _same(tree, unflatten(vector, spec))
+    endless = [np.ones(1)]
+    endless.append(endless)
+    deep = np.ones(1)
+    for level in range(10_000):
+        deep = {"a": deep} if level % 2 else (deep,)
+    for bad in ([tree], endless, deep):
+        with pytest.raises(ParameterError, match="64 levels"):
+            flatten(bad)
 
 
 def test_unflatten_refuses_another_length():
