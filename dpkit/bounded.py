@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Real
 from typing import Any, ClassVar, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dpkit._checks import check_arrays, check_finite, check_kind, round_up
 from dpkit.errors import BoundError, ParameterError, UnboundedError
 
 __all__ = ["NORMS", "Bounded", "Norm", "flatten", "rebuild"]
@@ -29,18 +29,19 @@ class Bounded:
     made: one record more or less moves the value by at most `bound` in `norm`, over all arrays of a dict together.
 
     Guarantee: ``*`` and ``/`` scale value and bound alike, ``+`` adds bounds, and bounds are rounded up
-    (``test_bound_follows_the_value_in_exact_arithmetic``). Scaling by a power of two is exact. Another scalar rounds
-    each coordinate of the value once, in its own dtype: where a sum is many orders larger than its bound, scale the
-    release instead, which is free.
+    (``test_bound_follows_the_value_in_exact_arithmetic``). Integers and floats narrower than 32 bits become float64
+    first, so nothing wraps (``test_narrow_numbers_become_float64``). Scaling by a power of two is exact. Another scalar
+    and ``+`` round each coordinate of the value once, float32 arrays in float32: where a sum is many orders larger than
+    its bound, use float64, or scale the release instead, which is free.
 
     Args:
         value: an array or a dict of arrays (numpy or torch; not copied, not converted); a number or a list becomes
             float64.
-        bound: norm of one record's contribution, finite and >= 0, in units of the value.
+        bound: norm of one record's contribution, finite and >= 0, in units of the value; rounded up to a float64.
         norm: "l2", "l1" or "linf".
 
     Raises:
-        ParameterError: the bound is not a finite number >= 0, or the norm is unknown.
+        ParameterError: the bound is not a finite number >= 0, the norm is unknown, or the value is no array.
 
     Example:
         >>> Bounded(np.array([3.0, 4.0]), bound=5.0) / 2
@@ -57,28 +58,27 @@ class Bounded:
     def __post_init__(self) -> None:
         if not isinstance(self.norm, str) or self.norm not in NORMS:
             raise ParameterError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}; the usual one is 'l2'.")
-        bound = _finite("bound", self.bound)
+        bound = check_finite("bound", self.bound, "it is the norm of one record's contribution.")
         if bound < 0:
             raise ParameterError(f"bound must be >= 0, got {bound!r}; it is the norm of one record's contribution.")
-        object.__setattr__(self, "bound", bound)
+        object.__setattr__(self, "bound", round_up(self.bound))
         if isinstance(self.value, Bounded):
             raise ParameterError("value must be an array, got Bounded; a value carries one bound.")
-        if not isinstance(self.value, Mapping) and not hasattr(self.value, "shape"):
-            object.__setattr__(self, "value", np.asarray(self.value, dtype=np.float64))
+        object.__setattr__(self, "value", check_arrays("value", self.value))
 
     def __mul__(self, factor: float) -> Bounded:
-        factor = _finite("factor", factor)
+        factor = check_finite("factor", factor, "give a public number.")
         bound = _round_up(self.bound * abs(factor), Fraction(self.bound) * abs(Fraction(factor)))
-        return Bounded(_map(lambda array: array * factor, self.value), bound, self.norm)
+        return Bounded(_map(lambda array: _wide(array) * factor, self.value), bound, self.norm)
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: float) -> Bounded:
-        divisor = _finite("divisor", divisor)
+        divisor = check_finite("divisor", divisor, "give a public number.")
         if divisor == 0.0:
             raise ParameterError("divisor must not be 0; divide by a public constant such as the expected batch size.")
         bound = _round_up(self.bound / abs(divisor), Fraction(self.bound) / abs(Fraction(divisor)))
-        return Bounded(_map(lambda array: array / divisor, self.value), bound, self.norm)
+        return Bounded(_map(lambda array: _wide(array) / divisor, self.value), bound, self.norm)
 
     def __add__(self, other: Bounded) -> Bounded:
         if not isinstance(other, Bounded):
@@ -140,8 +140,7 @@ def flatten(value: Any) -> NDArray[np.float64]:
     """
     arrays = [np.asarray(array) for array in (value.values() if isinstance(value, Mapping) else (value,))]
     for array in arrays:
-        if array.dtype.kind not in "iuf":
-            raise ParameterError(f"value must hold real numbers, got dtype {array.dtype}; convert it to float64.")
+        check_kind("value", array)
     with np.errstate(over="ignore"):
         return np.concatenate([np.empty(0), *(array.astype(np.float64).reshape(-1) for array in arrays)])
 
@@ -186,8 +185,18 @@ def _add(left: Bounded, right: Bounded) -> Any:
             f"shapes must be equal, got {_shapes(left.value)} and {_shapes(right.value)}; add values of one structure."
         )
     if isinstance(left.value, Mapping):
-        return {name: array + right.value[name] for name, array in left.value.items()}
-    return left.value + right.value
+        return {name: _wide(array) + _wide(right.value[name]) for name, array in left.value.items()}
+    return _wide(left.value) + _wide(right.value)
+
+
+def _wide(array: Any) -> Any:
+    """The array, or its float64 copy where its own arithmetic would wrap or round coarsely."""
+    if hasattr(array, "double"):  # a torch tensor
+        dtype = array.dtype
+        return array if dtype.is_floating_point and dtype.itemsize >= 4 else array.double()
+    array = np.asarray(array)
+    check_kind("value", array)
+    return array if array.dtype.kind == "f" and array.dtype.itemsize >= 4 else array.astype(np.float64)
 
 
 def _shapes(value: Any) -> Any:
@@ -195,15 +204,6 @@ def _shapes(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: tuple(array.shape) for name, array in value.items()}
     return tuple(value.shape)
-
-
-def _finite(name: str, value: Any) -> float:
-    """A finite float, or a clear error."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise ParameterError(f"{name} must be a public number, got {type(value).__name__}; give a float.")
-    if not math.isfinite(value):
-        raise ParameterError(f"{name} must be finite, got {float(value)!r}; give a finite number.")
-    return float(value)
 
 
 def _round_up(rounded: float, exact: Fraction) -> float:

@@ -41,7 +41,7 @@ class Recorder(Protocol):
 class Sampling(Protocol):
     """How the records of a query were sampled; :mod:`dpkit.batches` has plans that know.
 
-    A plan that also has ``open`` and ``spend()`` gives each draw to one release; without them that is the caller's duty.
+    A plan that also has ``open`` and ``spend()`` gives each draw to one release; without them the caller must.
     """
 
     @property

@@ -43,7 +43,7 @@ def test_public_scalars_of_every_kind_scale_from_both_sides(factor):
     assert (value / factor).value["w"][0, 0] == 0.5
 
 
-@pytest.mark.parametrize("factor", [np.ones(2), [1.0], "2", True, None, np.bool_(True), 1j])
+@pytest.mark.parametrize("factor", [np.ones(2), [1.0], "2", True, None, np.bool_(True), 1j, 10**400])
 def test_what_is_not_a_public_scalar_is_refused(factor):
     with pytest.raises(ParameterError, match="public number"):
         Bounded(np.ones(2), 1.0) * factor
@@ -60,6 +60,40 @@ def test_zero_nan_and_infinity_are_refused():
             value * factor
     with pytest.raises(ParameterError, match="bound must be finite"):
         Bounded(np.ones(1), 1e308) * 1e10
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.float16])
+def test_narrow_numbers_become_float64(dtype):
+    """Their own arithmetic wraps or rounds: one record could then move a sum by more than its bound."""
+    most = int(np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 2048)
+    value, one = Bounded(np.array([most], dtype), 1.0), Bounded(np.array([1], dtype), 1.0)
+    results = [value + one, one + value, Bounded.disjoint([value, one])]
+    results.append(Bounded({"w": value.value}, 1.0) + Bounded({"w": one.value}, 1.0))
+    for total in results:
+        array = total.value["w"] if isinstance(total.value, dict) else total.value
+        assert (array.dtype, array.tolist()) == (np.float64, [float(most + 1)])
+    assert (value * 64).value.tolist() == [most * 64.0]
+    assert (value / 3).value.tolist() == [float(most) / 3]
+    assert (Bounded(np.ones(1, np.float32), 1.0) + Bounded(np.ones(1, np.float32), 1.0)).value.dtype == np.float32
+
+
+def test_narrow_tensors_become_float64():
+    torch = pytest.importorskip("torch")
+    for dtype, most in ((torch.int8, 127), (torch.float16, 2048), (torch.bfloat16, 256)):
+        total = Bounded(torch.tensor([most], dtype=dtype), 1.0) + Bounded(torch.tensor([1], dtype=dtype), 1.0)
+        assert (total.value.dtype, total.value.tolist()) == (torch.float64, [most + 1.0])
+    ones = Bounded(torch.ones(1), 1.0)
+    assert (ones + ones).value.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "bound", [2**53 + 1, Fraction(1, 3), np.int64(2**53 + 1), np.longdouble(1) / 3, Fraction(1, 10**400), 0.1, 3]
+)
+def test_bounds_are_rounded_up_from_any_number(bound):
+    exact = Fraction(*(bound.as_integer_ratio() if hasattr(bound, "as_integer_ratio") else (int(bound), 1)))
+    held = Fraction(Bounded(np.ones(1), bound).bound)
+    assert held >= exact
+    assert held == exact or Fraction(float(np.nextafter(float(held), 0.0))) < exact
 
 
 def test_sums_need_equal_norms_and_structures():
@@ -87,7 +121,7 @@ def test_disjoint_parts_keep_the_largest_bound():
         Bounded.disjoint([parts[0], np.ones(2)])
 
 
-@pytest.mark.parametrize("bound", [-1.0, float("nan"), float("inf"), "1", True, None])
+@pytest.mark.parametrize("bound", [-1.0, float("nan"), float("inf"), "1", True, None, 10**400, -(10**400)])
 def test_bad_bounds(bound):
     with pytest.raises(ParameterError, match="bound must be"):
         Bounded(np.ones(1), bound)
@@ -105,6 +139,21 @@ def test_values_pass_untouched_and_lists_become_arrays():
     assert Bounded([1, 2], 1.0).value.dtype == np.float64
     with pytest.raises(ParameterError, match="carries one bound"):
         Bounded(Bounded(array, 1.0), 1.0)
+    assert repr(Bounded({"a": [1.0, 2.0], "b": 3}, 1.0)) == "Bounded(shape={'a': (2,), 'b': ()}, bound=1.0, norm='l2')"
+
+
+@pytest.mark.parametrize(
+    "value", ["secret", ["secret"], {"a": "secret"}, {"a": {"b": 1.0}}, [[1.5], [1.5, 2.5]], True, None, [10**400]]
+)
+def test_bad_values_are_refused_without_being_printed(value):
+    with pytest.raises(ParameterError, match="value must") as caught:
+        Bounded(value, 1.0)
+    assert not any(data in str(caught.value) for data in ("secret", "1.5", "000", "U6"))
+    held = Bounded(np.array(["secret"]), 1.0)
+    for use in (lambda: held + held, lambda: held * 2.0, lambda: held / 2.0):
+        with pytest.raises(ParameterError, match="real numbers") as caught:
+            use()
+        assert "secret" not in str(caught.value)
 
 
 @given(st.dictionaries(st.text(max_size=3), st.lists(st.integers(0, 3), max_size=3).map(tuple), max_size=4))

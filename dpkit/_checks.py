@@ -1,0 +1,109 @@
+"""Parameter checks that name the parameter, the rule, what came and what to do; never data. Private to dpkit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from numbers import Rational, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpkit.errors import ParameterError
+
+__all__ = [
+    "check_arrays",
+    "check_count",
+    "check_finite",
+    "check_kind",
+    "check_positive",
+    "check_real",
+    "check_within",
+    "round_up",
+]
+
+_DIGITS = 30  # longer counts are not printed
+
+
+def check_real(name: str, value: Any, advice: str) -> float:
+    """A real number as the nearest float; infinite where it is out of range."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise ParameterError(f"{name} must be a number, got {type(value).__name__}; {advice}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def check_finite(name: str, value: Any, advice: str) -> float:
+    """A finite float."""
+    number = check_real(name, value, advice)
+    if not math.isfinite(number):
+        raise ParameterError(f"{name} must be finite, got {number!r}; {advice}")
+    return number
+
+
+def check_positive(name: str, value: Any, advice: str) -> float:
+    """A finite float > 0."""
+    number = check_real(name, value, advice)
+    if not (math.isfinite(number) and number > 0):
+        raise ParameterError(f"{name} must be finite and > 0, got {number!r}; {advice}")
+    return number
+
+
+def check_within(name: str, value: Any, low: float, high: float, advice: str) -> float:
+    """A float in [low, high]."""
+    number = check_real(name, value, advice)
+    if not low <= number <= high:
+        raise ParameterError(f"{name} must be in [{low:.4g}, {high:.4g}], got {number!r}; {advice}")
+    return number
+
+
+def check_count(name: str, value: Any, advice: str, least: int = 1) -> int:
+    """An integer >= `least`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+        short = not isinstance(value, int) or abs(value) < 10**_DIGITS
+        came = repr(value) if short else "a long integer"
+        raise ParameterError(f"{name} must be an integer >= {least}, got {came}; {advice}")
+    return int(value)
+
+
+def round_up(value: Any) -> float:
+    """The smallest float at or above a finite real number that :func:`check_finite` has passed."""
+    rounded = float(value)
+    if isinstance(value, Rational):
+        exact = Fraction(int(value.numerator), int(value.denominator))
+    else:
+        ratio = getattr(value, "as_integer_ratio", rounded.as_integer_ratio)
+        exact = Fraction(*ratio())
+    return rounded if Fraction(rounded) >= exact else math.nextafter(rounded, math.inf)
+
+
+def check_arrays(name: str, value: Any) -> Any:
+    """An array or a dict of arrays; numbers and lists in it become float64, and what has a shape stays as it is."""
+    if not isinstance(value, Mapping):
+        return _array(name, value)
+    if all(hasattr(array, "shape") for array in value.values()):
+        return value
+    return {key: _array(name, array) for key, array in value.items()}
+
+
+def _array(name: str, value: Any) -> Any:
+    """An array; the errors of numpy would print what it holds."""
+    if hasattr(value, "shape"):
+        return value
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ParameterError(f"{name} must be an array, got {type(value).__name__} without one shape.") from None
+    check_kind(name, array)
+    return array.astype(np.float64)
+
+
+def check_kind(name: str, array: NDArray[Any]) -> None:
+    """An array of integers or floats. The length of a string type is not told."""
+    if array.dtype.kind not in "iuf":
+        kind = array.dtype.type.__name__
+        raise ParameterError(f"{name} must hold real numbers, got {kind}; convert it to float64.")
