@@ -8,7 +8,11 @@ from operator import index
 
 from accountants.errors import AccountingError, EventError
 
-__all__ = ["check_count", "check_delta", "check_epsilon", "check_finite", "check_positive", "check_prob"]
+__all__ = ["MOST", "check_count", "check_delta", "check_epsilon", "check_finite", "check_positive", "check_prob"]
+
+
+MOST = 2**53
+"""The largest count: beyond it a float64 no longer counts."""
 
 
 def _real(name: str, value: object, rule: str, advice: str, error: type[AccountingError]) -> float:
@@ -25,7 +29,10 @@ def _real(name: str, value: object, rule: str, advice: str, error: type[Accounti
 
 
 def _message(name: str, rule: str, value: object, advice: str) -> str:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except ValueError:  # an int with more digits than Python prints
+        shown = "a number too long to print"
     return f"{name} must be {rule}, got {shown if len(shown) <= 60 else type(value).__name__}; {advice}"
 
 
@@ -54,15 +61,15 @@ def check_prob(name: str, value: object, advice: str, error: type[AccountingErro
 
 
 def check_count(name: str, value: object, least: int, advice: str, error: type[AccountingError] = EventError) -> int:
-    """An integer >= ``least``; bool and floats are refused, numpy integers are not."""
-    rule = f"an integer >= {least}"
+    """An integer from ``least`` to :data:`MOST`; bool and floats are refused, numpy integers are not."""
+    rule = f"an integer from {least} to 2**53"
     if isinstance(value, bool):
         raise error(_message(name, rule, value, advice))
     try:
         number = index(value)  # type: ignore[arg-type]  # the very question that is asked
     except TypeError:
         raise error(_message(name, rule, value, advice)) from None
-    if number < least:
+    if not least <= number <= MOST:
         raise error(_message(name, rule, value, advice))
     return number
 

@@ -38,6 +38,9 @@ _WIDE = 100.0
 _SLACK = 1e-12  # what smoothing may cost in log-ratio over all coordinates: the unit of account of `smoothing_tau`
 
 
+_NARROW = 0.15  # η(0.15) > 1.2
+
+
 def smoothing_tau(dim: int) -> float:
     r"""The smallest τ, up to rounding, for which smoothing costs at most 10^-12 over all coordinates, up and down.
 
@@ -91,7 +94,9 @@ def log_dual_sum(sigma: float, n: int) -> float:
 
 
 def share_slack(sigma: float, n: int, tau: float) -> tuple[float, float]:
-    """(up, down) per coordinate, rounded up; infinite where a normaliser may vanish."""
+    """(up, down) per coordinate, rounded up; infinite where a normaliser may vanish: always below σ = 0.15."""
+    if sigma < _NARROW:
+        return math.inf, math.inf
     eta_sum = math.exp(min(log_dual_sum(sigma, n), 1.0))
     eta_local = math.exp(min(log_theta_tail(sigma), 1.0))
     eta_tau = math.exp(min(log_theta_tail(tau), 1.0))

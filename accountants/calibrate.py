@@ -69,6 +69,11 @@ def calibrate(
     def affordable(x: float) -> bool:
         try:
             event = build(x)
+        except (EventError, UnsupportedEventError):
+            return False
+        if not isinstance(event, Event):
+            raise EventError(f"build must return an event, got {type(event).__name__}; use accountants.events.")
+        try:
             chosen = accountant or best_accountant(event, relation)
             return chosen.epsilon(event, delta=delta, relation=relation) <= target
         except (EventError, UnsupportedEventError):

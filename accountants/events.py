@@ -75,6 +75,9 @@ class Event:
         return Composed((*_terms(self), *_terms(other)))
 
 
+_DEEPEST = 64  # nesting that hashing, printing and JSON can follow
+
+
 def _terms(event: Event) -> tuple[Event, ...]:
     """The summands of an event, so that long sums stay flat."""
     return event.events if isinstance(event, Composed) else (event,)
@@ -83,6 +86,19 @@ def _terms(event: Event) -> tuple[Event, ...]:
 def _check_event(name: str, value: object) -> None:
     if not isinstance(value, Event):
         raise EventError(f"{name} must be an event, got {type(value).__name__}; build it from accountants.events.")
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise EventError(f"{name} must be nested at most {_DEEPEST} deep; write sums and repetitions flat.")
+        # by identity: an event that stands twice in a sum is looked into once
+        level = list({id(inner): inner for event in level for inner in _inside(event)}.values())
+
+
+def _inside(event: Event) -> tuple[Event, ...]:
+    """The events that an event holds."""
+    inner = getattr(event, "events", None) or getattr(event, "event", None)
+    return inner if isinstance(inner, tuple) else (inner,) if isinstance(inner, Event) else ()
 
 
 _NOISE_ADVICE = (

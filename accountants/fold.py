@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache, singledispatch
 from typing import final
 
+from accountants._checks import check_count
 from accountants._lattice import share_slack, smoothing_tau
 from accountants._numerics import round_down, round_up, sum_up
 from accountants.errors import UnsupportedEventError
@@ -86,13 +87,18 @@ def fold(entries: Iterable[tuple[Event, int]]) -> Folded:
             continue
         expansion = expand(event)
         if expansion is None:
-            counts[event] = counts.get(event, 0) + times
+            counts[event] = _count(counts.get(event, 0) + times)
             continue
         if expansion.up or expansion.down:
             ups.append(round_up(times * expansion.up))
             downs.append(round_up(times * expansion.down))
-        stack.extend((part, times * count) for part, count in reversed(expansion.parts))
+        stack.extend((part, _count(times * count)) for part, count in reversed(expansion.parts))
     return Folded(tuple(counts.items()), sum_up(ups), sum_up(downs))
+
+
+def _count(times: int) -> int:
+    """A product of counts, within what can be counted."""
+    return check_count("times", times, 0, "repetitions multiply; release less.")
 
 
 @singledispatch
@@ -103,7 +109,13 @@ def expand(event: Event) -> Expansion | None:
 
 @expand.register
 def _(event: Composed) -> Expansion:
-    return Expansion(tuple((part, 1) for part in event.events))
+    parts: list[tuple[Event, int]] = []
+    for part in event.events:
+        if parts and parts[-1][0] is part:  # doubling a sum again and again must not double the work
+            parts[-1] = (part, parts[-1][1] + 1)
+        else:
+            parts.append((part, 1))
+    return Expansion(tuple(parts))
 
 
 @expand.register

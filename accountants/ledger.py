@@ -123,6 +123,7 @@ class Ledger:
         while isinstance(event, Repeated):
             times *= event.times
             event = event.event
+        check_count("times", len(self) + times, 0, "a ledger counts that far and no further.", LedgerError)
         last = self._rows[-1] if self._rows else None
         merges = last is not None and last.note == note and last.event == event
         if not merges:

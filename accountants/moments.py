@@ -67,7 +67,8 @@ def log_moment(pair: Pair, order: float) -> float:
         return _shift_moment(pair, order)
     level = max(1, math.frexp(order)[1])
     table = _table(majorant(pair), level)
-    return _mixture_bound(pair, order) if table is None else _sum(table, order - 1.0)
+    coarse = _mixture_bound(pair, order)
+    return coarse if table is None else min(coarse, _sum(table, order - 1.0))
 
 
 def max_log_ratio(pair: Pair) -> float:
@@ -116,7 +117,8 @@ def _mixture_bound(pair: Pair, order: float) -> float:
     if pair.shape is Shape.ANTIPODAL:
         removed = _mixture_bound(Pair(pair.noise, pair.scale, Shape.REMOVE, q), order) - (order - 1.0) * math.log1p(-q)
         return min(
-            round_up(removed), _convex_bound(q, _shift_moment(Pair(pair.noise, pair.scale / 2.0, Shape.SHIFT), order))
+            round_up(removed),
+            _convex_bound(q, _shift_moment(Pair(pair.noise, max(pair.scale / 2.0, math.ulp(0.0)), Shape.SHIFT), order)),
         )
     return _convex_bound(q, _shift_moment(Pair(pair.noise, pair.scale, Shape.SHIFT), order))
 
@@ -149,7 +151,7 @@ def _sum(table: _Table, t: float) -> float:
     return math.log1p(moment + rounding + 1e-35 * t * (1.0 + t)) * (1.0 + 4.0 * EPS)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _table(pair: Pair, level: int) -> _Table | None:
     """The table that serves orders up to 2^level; None where it would be too long."""
     if pair.scale < _SMALLEST:

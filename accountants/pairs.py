@@ -23,6 +23,7 @@ reports .7709 for a true delta(0) of .7763.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import singledispatch
@@ -80,6 +81,11 @@ _POISSON = {
 }
 
 
+def _scaled(noise_multiplier: float, relation: Relation) -> float:
+    """Noise in units of the distance; never 0, where every cost is infinite anyway."""
+    return max(noise_multiplier / _DISTANCE[relation], math.ulp(0.0))
+
+
 @singledispatch
 def dominating_pairs(event: Event, relation: Relation) -> tuple[Pair, ...]:
     """The pairs, one for each direction, that dominate one occurrence of a core event.
@@ -107,12 +113,12 @@ def dominating_pairs(event: Event, relation: Relation) -> tuple[Pair, ...]:
 
 @dominating_pairs.register
 def _(event: Gaussian, relation: Relation) -> tuple[Pair, ...]:
-    return (Pair(Noise.GAUSSIAN, event.noise_multiplier / _DISTANCE[relation], Shape.SHIFT),)
+    return (Pair(Noise.GAUSSIAN, _scaled(event.noise_multiplier, relation), Shape.SHIFT),)
 
 
 @dominating_pairs.register
 def _(event: Laplace, relation: Relation) -> tuple[Pair, ...]:
-    return (Pair(Noise.LAPLACE, event.noise_multiplier / _DISTANCE[relation], Shape.SHIFT),)
+    return (Pair(Noise.LAPLACE, _scaled(event.noise_multiplier, relation), Shape.SHIFT),)
 
 
 @dominating_pairs.register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 from html import escape
 from typing import final
 
@@ -56,7 +57,7 @@ class Statement:
     def __str__(self) -> str:
         verb = "release is" if self.releases == 1 else "releases together are"
         text = (
-            f"{self.releases} {verb} ({_shown(self.epsilon)}, {self.delta:.6g})-differentially private: the laws of "
+            f"{self.releases} {verb} ({_shown(self.epsilon)}, {self.delta!r})-differentially private: the laws of "
             f"all results on data sets with {self._meaning} (relation {self.relation.value}, unit {self.unit}) differ "
             "by no more. "
             f"Epsilon is an upper bound, from the {self.accountant}."
@@ -80,7 +81,7 @@ class Statement:
     def _facts(self) -> tuple[tuple[str, str], ...]:
         return (
             ("epsilon (upper bound)", _shown(self.epsilon)),
-            ("delta", f"{self.delta:.6g}"),
+            ("delta", f"{self.delta!r}"),
             ("relation", f"{self.relation.value}: {self._meaning}"),
             ("unit", self.unit),
             ("accountant", self.accountant),
@@ -135,15 +136,13 @@ class Statement:
 
 
 def _shown(epsilon: float) -> str:
-    """Epsilon to three significant digits after the point, never rounded down."""
+    """Epsilon to three places after the point, or to three digits where that would show little; always rounded up."""
     if epsilon == 0.0 or math.isinf(epsilon):
         return f"{epsilon:g}"
-    digits = max(3, 2 - math.floor(math.log10(epsilon)))
-    unit = 10.0**-digits
-    shown = math.ceil(epsilon / unit) * unit
-    while float(f"{shown:.{digits}f}") < epsilon:
-        shown += unit
-    return f"{shown:.{digits}f}"
+    exact = Decimal(epsilon)
+    if 1e-2 <= epsilon < 1e6:
+        return str(exact.quantize(Decimal("0.001"), rounding=ROUND_CEILING))
+    return str(Context(prec=3, rounding=ROUND_CEILING).plus(exact))
 
 
 def _cell(text: str) -> str:

@@ -121,3 +121,16 @@ def test_parameters_are_checked(arguments):
 def test_relation_is_required():
     with pytest.raises(RelationError):
         calibrate(Gaussian, epsilon=1.0, delta=1e-6, relation=None)
+
+
+def test_a_build_that_is_no_event_is_said_so():
+    with pytest.raises(EventError, match="build must return an event, got float"):
+        calibrate(lambda x: 3.0, epsilon=1.0, delta=1e-5, relation="add_remove")
+
+
+def test_useless_lattices_end_at_once():
+    def shares(x):
+        return DistributedDiscreteGaussian(x, 10, 16.0, 10)
+
+    found = calibrate(shares, epsilon=1.0, delta=1e-5, relation="add_remove", bracket=(1e-6, 1e3))
+    assert 5.0 < found < 100.0

@@ -1,6 +1,7 @@
 """Folding: counts multiply, slack adds up linearly and outside, sampling takes one coin for the whole."""
 
 import math
+import time
 from collections import Counter
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given
 from accountants import (
     Composed,
     DistributedDiscreteGaussian,
+    EventError,
     Gaussian,
     Laplace,
+    Ledger,
     PoissonSampled,
     RDPAccountant,
     Repeated,
@@ -54,9 +57,54 @@ def test_fold_is_the_obvious_recursion(event):
 
 def test_any_depth():
     event = Gaussian(1.0)
-    for _ in range(300):
+    for _ in range(31):
         event = Composed((Repeated(event, 1),))
     assert fold([(event, 2)]).parts == ((Gaussian(1.0), 2),)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda e: Composed((e,)),
+        lambda e: Repeated(e, 1),
+        lambda e: Within(e, 0.0, 0.0),
+        lambda e: PoissonSampled(e, 0.9),
+    ],
+)
+def test_nesting_has_a_floor_that_every_tool_can_reach(wrap):
+    event, depth = Gaussian(1.0), 1
+    while depth < 64:
+        event, depth = wrap(event), depth + 1
+    ledger = Ledger(relation="add_remove")
+    ledger.record(event)
+    assert Ledger.from_json(ledger.to_json()) == ledger
+    wrap(event)
+    with pytest.raises(EventError, match="nested at most 64 deep"):
+        wrap(wrap(event))
+
+
+def test_doubling_a_sum_does_not_double_the_work():
+    event = Gaussian(1.0)
+    for _ in range(45):
+        event = Composed((event, event))
+    assert fold([(event, 1)]).parts == ((Gaussian(1.0), 2**45),)
+
+
+def test_counts_end_where_floats_stop_counting():
+    with pytest.raises(EventError, match="times"):
+        fold([((Gaussian(1.0) * 2**40 + Gaussian(2.0)) * 2**40, 1)])
+    for big in (2**53 + 1, 10**400):
+        with pytest.raises(EventError, match="times"):
+            Gaussian(1.0) * big
+
+
+@pytest.mark.parametrize("stddev", [0.14, 1e-4, 1e-160, 1e-200, 5e-324])
+@pytest.mark.parametrize("parties", [1, 4])
+def test_shares_without_smoothing_are_refused_at_once(stddev, parties):
+    start = time.perf_counter()
+    with pytest.raises(UnsupportedEventError, match="local_stddev"):
+        fold([(DistributedDiscreteGaussian(stddev, parties, 1.0, 1), 1)])
+    assert time.perf_counter() - start < 0.5
 
 
 def test_zero_times_leaves_nothing_behind():

@@ -222,3 +222,15 @@ def test_ledgers_are_compared_by_content():
     assert repr(one) == "Ledger(relation='add_remove', unit='example', releases=2)"
     with pytest.raises(TypeError, match="unhashable"):
         hash(one)
+
+
+@pytest.mark.parametrize("what", [Gaussian(1.0), Gaussian(1.0) * 2**30])
+def test_a_ledger_counts_to_2_to_the_53(what):
+    ledger = Ledger(relation="add_remove")
+    ledger.record(Gaussian(1.0), times=2**53 - 5)
+    before = ledger.to_json()
+    with pytest.raises(LedgerError, match="times"):
+        ledger.record(what, times=2**30)
+    assert ledger.to_json() == before
+    assert len(Ledger.from_json(before)) == 2**53 - 5
+    assert ledger.epsilon(delta=1e-5) > 1e15

@@ -312,3 +312,35 @@ def test_unknown_names_are_not_imported():
     )
     with pytest.raises(LedgerError, match=r"known class, got 'os\.system'"):
         Ledger.from_json(text)
+
+
+@pytest.mark.parametrize("z", [0.04, 0.05, 0.1, 1.0])
+@pytest.mark.parametrize("relation", ["add_remove", "replace_one"])
+def test_a_vanishing_sample_costs_nothing(z, relation):
+    # delta is 1e80 times the chance that the record was ever drawn
+    event = PoissonSampled(Gaussian(z), 1e-100) * 1000
+    assert RDPAccountant().epsilon(event, delta=1e-17, relation=relation) == 0.0
+
+
+def test_delta_falls_in_epsilon_to_the_end():
+    deltas = [RDPAccountant().delta(Gaussian(1.0), epsilon=10.0**k, relation="add_remove") for k in range(0, 309, 4)]
+    assert deltas == sorted(deltas, reverse=True)
+    assert deltas[-1] < 1e-300
+
+
+@pytest.mark.parametrize("event", [Gaussian(5e-324), Laplace(5e-324), PoissonSampled(Gaussian(5e-324), 0.5)])
+@pytest.mark.parametrize("relation", Relation)
+def test_the_least_noise_costs_infinity(event, relation):
+    assert RDPAccountant().epsilon(event, delta=1e-5, relation=relation) > 1e300
+
+
+@pytest.mark.parametrize("orders", [[1e300], "ab", [], [1.0], [float("nan")], [10**400], [None]])
+def test_bad_orders(orders):
+    with pytest.raises(EventError, match="orders must be"):
+        RDPAccountant(orders=orders)
+
+
+@pytest.mark.parametrize("conversion", [["improved"], None, "best"])
+def test_bad_conversions(conversion):
+    with pytest.raises(EventError, match="conversion must be"):
+        RDPAccountant(conversion=conversion)

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -81,3 +82,14 @@ def test_json_holds_the_entries():
     assert data["kind"] == "upper bound"
     assert data["releases"] == 3
     assert data["seeded_releases"] == 0
+
+
+@pytest.mark.parametrize("noise", [1e-153, 1e-8, 1e8, 1e150])
+@pytest.mark.parametrize("delta", [1.0000049e-6, 1.0 - 1e-9, 1e-300])
+def test_extreme_statements_are_shown_and_nothing_is_rounded_down(noise, delta):
+    ledger = Ledger(relation="add_remove")
+    ledger.record(Gaussian(noise))
+    statement = ledger.statement(delta=delta)
+    shown = re.search(r"\((\S+), (\S+)\)-differentially", str(statement))
+    assert float(shown[1]) >= statement.epsilon
+    assert float(shown[2]) == delta
