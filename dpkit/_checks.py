@@ -17,11 +17,11 @@ __all__ = [
     "check_arrays",
     "check_count",
     "check_finite",
+    "check_finite_up",
     "check_kind",
     "check_positive",
     "check_real",
     "check_within",
-    "round_up",
 ]
 
 _DIGITS = 30  # longer counts are not printed
@@ -70,15 +70,15 @@ def check_count(name: str, value: Any, advice: str, least: int = 1) -> int:
     return int(value)
 
 
-def round_up(value: Any) -> float:
-    """The smallest float at or above a finite real number that :func:`check_finite` has passed."""
-    rounded = float(value)
+def check_finite_up(name: str, value: Any, advice: str) -> float:
+    """A finite float that is not below the number that came."""
+    rounded = check_finite(name, value, advice)
     if isinstance(value, Rational):
         exact = Fraction(int(value.numerator), int(value.denominator))
     else:
         ratio = getattr(value, "as_integer_ratio", rounded.as_integer_ratio)
         exact = Fraction(*ratio())
-    return rounded if Fraction(rounded) >= exact else math.nextafter(rounded, math.inf)
+    return rounded if Fraction(rounded) >= exact else check_finite(name, math.nextafter(rounded, math.inf), advice)
 
 
 def check_arrays(name: str, value: Any) -> Any:

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from dpkit._checks import check_arrays, check_finite, check_kind, round_up
+from dpkit._checks import check_arrays, check_finite, check_finite_up, check_kind
 from dpkit.errors import BoundError, ParameterError, UnboundedError
 
-__all__ = ["NORMS", "Bounded", "Norm", "flatten", "rebuild"]
+__all__ = ["NORMS", "Bounded", "Norm", "flatten", "rebuild", "shapes"]
 
 Norm: TypeAlias = Literal["l1", "l2", "linf"]
 NORMS = ("l1", "l2", "linf")
@@ -58,10 +58,10 @@ class Bounded:
     def __post_init__(self) -> None:
         if not isinstance(self.norm, str) or self.norm not in NORMS:
             raise ParameterError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}; the usual one is 'l2'.")
-        bound = check_finite("bound", self.bound, "it is the norm of one record's contribution.")
+        bound = check_finite_up("bound", self.bound, "it is the norm of one record's contribution.")
         if bound < 0:
             raise ParameterError(f"bound must be >= 0, got {bound!r}; it is the norm of one record's contribution.")
-        object.__setattr__(self, "bound", round_up(self.bound))
+        object.__setattr__(self, "bound", bound)
         if isinstance(self.value, Bounded):
             raise ParameterError("value must be an array, got Bounded; a value carries one bound.")
         object.__setattr__(self, "value", check_arrays("value", self.value))
@@ -90,7 +90,7 @@ class Bounded:
 
     def __repr__(self) -> str:
         # the value is not yet private: show its structure only
-        return f"Bounded(shape={_shapes(self.value)}, bound={self.bound}, norm={self.norm!r})"
+        return f"Bounded(shape={shapes(self.value)}, bound={self.bound}, norm={self.norm!r})"
 
     @classmethod
     def disjoint(cls, parts: Iterable[Bounded]) -> Bounded:
@@ -180,9 +180,9 @@ def _add(left: Bounded, right: Bounded) -> Any:
     """Sum of two values of equal norm and structure; nothing is broadcast."""
     if left.norm != right.norm:
         raise BoundError(f"norms must be equal, got {left.norm} and {right.norm}; clip both in the same norm.")
-    if _shapes(left.value) != _shapes(right.value):
+    if shapes(left.value) != shapes(right.value):
         raise BoundError(
-            f"shapes must be equal, got {_shapes(left.value)} and {_shapes(right.value)}; add values of one structure."
+            f"shapes must be equal, got {shapes(left.value)} and {shapes(right.value)}; add values of one structure."
         )
     if isinstance(left.value, Mapping):
         return {name: _wide(array) + _wide(right.value[name]) for name, array in left.value.items()}
@@ -199,8 +199,19 @@ def _wide(array: Any) -> Any:
     return array if array.dtype.kind == "f" and array.dtype.itemsize >= 4 else array.astype(np.float64)
 
 
-def _shapes(value: Any) -> Any:
-    """The structure of a value: a shape, or shapes by name."""
+def shapes(value: Any) -> Any:
+    """Return the structure of a value: a shape, or shapes by name.
+
+    Args:
+        value: array or dict of arrays.
+
+    Returns:
+        A tuple of sizes, or a dict of such.
+
+    Example:
+        >>> shapes({"w": np.ones((2, 2))})
+        {'w': (2, 2)}
+    """
     if isinstance(value, Mapping):
         return {name: tuple(array.shape) for name, array in value.items()}
     return tuple(value.shape)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from dpkit.bounded import NORMS, Bounded, Norm, flatten, rebuild
+from dpkit._checks import check_arrays, check_within
+from dpkit.bounded import NORMS, Bounded, Norm, flatten, rebuild, shapes
 from dpkit.errors import ParameterError
 
-__all__ = ["FlatClip", "shrink"]
+__all__ = ["FlatClip"]
 
 _SMALLEST, _LARGEST = 2.0**-500, 2.0**500  # bounds far from subnormal coordinates and from overflow
-_SLACK = 2.0**-50  # eight roundings of 2**-53; shrink, scaling and the bound itself make four
+_SLACK = 2.0**-50  # eight roundings of 2**-53; the factor, scaling and the bound itself make four
 _GRAIN_BITS = 30  # sums hold multiples of about bound / 2**30 and are exact in int64 for 2**33 records
 _EXACT = 2**53  # integers up to here are float64 numbers
 _BLOCK = 1 << 20  # numbers clipped at a time
@@ -57,7 +57,8 @@ class FlatClip:
     def __post_init__(self) -> None:
         if not isinstance(self.norm, str) or self.norm not in NORMS:
             raise ParameterError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}; the usual one is 'l2'.")
-        object.__setattr__(self, "bound", _check_bound(self.bound))
+        bound = check_within("bound", self.bound, _SMALLEST, _LARGEST, "give the clipping norm.")
+        object.__setattr__(self, "bound", bound)
 
     def clip(self, record: Any) -> Any:
         """Return one record, scaled to a norm of at most the bound.
@@ -75,8 +76,7 @@ class FlatClip:
             >>> FlatClip(2.0).clip([float("nan"), 1.0])
             array([0., 0.])
         """
-        if not isinstance(record, Mapping):
-            record = np.asarray(record)
+        record = check_arrays("record", record)
         return rebuild(_clip_rows(flatten(record)[np.newaxis, :], self.bound, self.norm)[0], record)
 
     def sum(self, records: Iterable[Any]) -> Bounded:
@@ -87,7 +87,8 @@ class FlatClip:
                 or of dicts of arrays, all of one structure.
 
         Returns:
-            Bounded float64 sum with this clip's bound and norm. Sums beyond 2**53 grains saturate.
+            Bounded float64 sum with this clip's bound and norm, read-only, so that no scaling in place can part it from
+            its bound. Sums beyond 2**53 grains saturate.
 
         Raises:
             ParameterError: records of different shapes, no real numbers, or an empty iterable, which has no shape.
@@ -98,13 +99,18 @@ class FlatClip:
         """
         if hasattr(records, "__array__"):
             return self._sum_array(np.asarray(records))
+        if isinstance(records, Mapping) or not isinstance(records, Iterable):
+            raise ParameterError(
+                f"records must be an array or an iterable of records, got {type(records).__name__}; a single record "
+                "goes into a list."
+            )
         total: NDArray[np.int64] | None = None
         first: Any = None
         for record in records:
-            like = record if isinstance(record, Mapping) else np.asarray(record)
+            like = check_arrays("records", record)
             if total is None:
                 first, total = like, np.zeros(flatten(like).size, dtype=np.int64)
-            elif _shapes(like) != _shapes(first):
+            elif shapes(like) != shapes(first):
                 raise ParameterError("records must all have the shapes of the first one; pad or split them.")
             ordered = {name: like[name] for name in first} if isinstance(first, Mapping) else like
             total += self._grains(flatten(ordered)[np.newaxis, :])
@@ -134,37 +140,8 @@ class FlatClip:
         """The sum as float64. Saturation is 1-Lipschitz, and below it every integer is a float64 number."""
         grains = np.clip(total, -_EXACT, _EXACT).astype(np.float64)
         value = np.ldexp(grains, math.frexp(self.bound)[1] - _GRAIN_BITS)
+        value.setflags(write=False)
         return Bounded(rebuild(value, like), self.bound, self.norm)
-
-
-def shrink(norms: ArrayLike, bound: float) -> NDArray[np.float64]:
-    """Return the factors that bring records of these norms to the bound: min(1, bound / norm), rounded down.
-
-    A factor below 1 is smaller than bound / norm by 2**-50 of itself, which covers the roundings of the division and
-    of one multiplication in float64 (``test_shrink_in_exact_arithmetic``). `norms` should be upper bounds of the true
-    norms. A norm that is not finite gives 0, and so does a factor that would be subnormal.
-
-    Args:
-        norms: norms of records, >= 0, any shape.
-        bound: the largest norm a record may keep, from 2**-500 to 2**500.
-
-    Returns:
-        float64 factors in [0, 1], the shape of `norms`.
-
-    Raises:
-        ParameterError: bound out of range.
-
-    Example:
-        >>> shrink([0.5, 4.0, float("inf")], 1.0).round(6)
-        array([1.  , 0.25, 0.  ])
-    """
-    bound = _check_bound(bound)
-    norms = np.asarray(norms, dtype=np.float64)
-    within = norms <= bound
-    usable = np.isfinite(norms) & ~within
-    factors = bound * (1.0 - _SLACK) / np.where(usable, norms, 1.0)
-    normal = factors >= np.finfo(np.float64).tiny  # a subnormal factor may be rounded up by more than the slack
-    return np.where(within, 1.0, np.where(usable & normal, factors, 0.0))
 
 
 def _clip_rows(rows: NDArray[np.float64], bound: float, norm: str) -> NDArray[np.float64]:
@@ -196,21 +173,3 @@ def _norms_from_above(rows: NDArray[np.float64], norm: str) -> NDArray[np.float6
     if norm == "l1":
         return np.asarray(np.abs(rows).sum(axis=1) * upward)
     return np.asarray(np.sqrt(np.square(rows).sum(axis=1)) * upward)
-
-
-def _shapes(value: Any) -> Any:
-    """The structure of a record: a shape, or shapes by name."""
-    if isinstance(value, Mapping):
-        return {name: tuple(np.shape(array)) for name, array in value.items()}
-    return value.shape
-
-
-def _check_bound(bound: Any) -> float:
-    """A bound that float64 can keep exactly, or a clear error."""
-    if isinstance(bound, (bool, np.bool_)) or not isinstance(bound, Real):
-        raise ParameterError(f"bound must be a number, got {type(bound).__name__}; give the clipping norm.")
-    if not _SMALLEST <= float(bound) <= _LARGEST:
-        raise ParameterError(
-            f"bound must be finite and > 0 (from 2**-500 to 2**500), got {float(bound)!r}; give the clipping norm."
-        )
-    return float(bound)
