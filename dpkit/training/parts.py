@@ -82,7 +82,7 @@ class Outer:
 
     def squares(self) -> Tensor:
         """See :class:`Part`."""
-        return squared_norms(self.inputs) * squared_norms(self.signals)
+        return _squared_product(self.inputs, self.signals)
 
     def without(self, rows: Tensor) -> Outer:
         """See :class:`Part`."""
@@ -90,7 +90,7 @@ class Outer:
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """See :class:`Part`."""
-        return (self.signals * weights.to(self.signals.dtype)[:, None]).mT @ self.inputs
+        return _weighted(self.signals, weights).mT @ self.inputs
 
 
 @final
@@ -116,7 +116,7 @@ class Gram:
     def squares(self) -> Tensor:
         """See :class:`Part`."""
         inputs, signals = squared_norms(self.inputs), squared_norms(self.signals)
-        ceiling = inputs * signals
+        ceiling = inputs * signals if self.inputs.dtype != torch.float64 else _squared_product(self.inputs, self.signals)
         product = (self.inputs @ self.inputs.mT) * (self.signals @ self.signals.mT)
         terms = self.inputs.shape[3] + self.signals.shape[3] + 2 * self.inputs.shape[2] + 8
         guard = terms * torch.finfo(self.inputs.dtype).eps / 2 * ceiling
@@ -131,7 +131,31 @@ class Gram:
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """See :class:`Part`."""
-        return self.contract(self.source, self.signals * weights.to(self.signals.dtype)[:, None, None, None])
+        return self.contract(self.source, _weighted(self.signals, weights))
+
+
+def _squared_product(inputs: Tensor, signals: Tensor) -> Tensor:
+    """Product of the squared norms of two rows, float64; no factor is squared alone where float64 could lose it."""
+    if inputs.dtype != torch.float64:
+        return squared_norms(inputs) * squared_norms(signals)
+    norms, peaks = [], []
+    for flat in (inputs.flatten(1), signals.flatten(1)):
+        peak = torch.linalg.vector_norm(flat, float("inf"), dim=1)
+        norms.append(torch.linalg.vector_norm(flat / torch.where(peak == 0, 1.0, peak)[:, None], dim=1))
+        peaks.append(peak)
+    return (norms[0] * norms[1] * (peaks[0] * peaks[1])).square()
+
+
+def _weighted(signals: Tensor, weights: Tensor) -> Tensor:
+    r"""Signals times weights (float64, shape (rows,)); rows that would come near subnormal numbers are zero.
+
+    There a product is rounded by more than its relative share, and large inputs would carry that past the bound. What
+    stays has an entry of at least :math:`2^{26}` times the least normal number: the subnormal roundings of a row of up
+    to :math:`2^{30}` entries are below :math:`2^{-32}` of it.
+    """
+    peaks = torch.linalg.vector_norm(signals.flatten(1), float("inf"), dim=1).double() * weights
+    kept = torch.where(peaks < torch.finfo(signals.dtype).tiny * 2.0**26, 0.0, weights).to(signals.dtype)
+    return signals * kept.view(-1, *[1] * (signals.dim() - 1))
 
 
 def _zeroed(tensor: Tensor, rows: Tensor) -> Tensor:

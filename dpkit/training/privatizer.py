@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
 from dpkit.continuous import GaussianMechanism
+from dpkit.entropy import resolve
 from dpkit.errors import ParameterError, StateError
 from dpkit.mechanism import Release
 from dpkit.training.independence import require_independent
@@ -45,7 +46,7 @@ class Privatizer:
         model: the model; parameters may be frozen and unfrozen between steps.
         clip: the clip of one example's (unit's) gradient over all trainable parameters, norm "l2".
         noise_multiplier: noise standard deviation / clipping bound, > 0; or a schedule from the step's number
-            (0, 1, ...) to that, which must not look at data.
+            (0, 1, ...) to that, which must not look at data and is asked once for each step.
         expected_batch_size: the public number that the noisy sum is divided by, > 0; not the size of any actual batch.
         sampling: the batches (``dpkit.batches``) that ``for rows in privatizer`` goes through; it gives the recorded
             event its sampling. None: every event is recorded unsampled.
@@ -99,10 +100,15 @@ class Privatizer:
         self._expected = _positive("expected_batch_size", expected_batch_size)
         if not callable(noise_multiplier):
             _positive("noise_multiplier", noise_multiplier)
+        _require_methods("sampling", sampling, ("sampled", "__iter__"), "PoissonBatches(...)")
+        _require_methods("ledger", ledger, ("record",), "accountants.Ledger(...)")
+        resolve(entropy)
         self._clip, self._noise_multiplier, self._method = clip, noise_multiplier, method
         self._sampling, self._ledger, self._entropy = sampling, ledger, entropy
         self._tape = Tape(model)
         self._steps = 0
+        self._latest: float | None = None
+        self._coming: float | None = None
         self._checked = self._drawn = self._closed = False
         self._sum: Bounded | None = None
         self._units: set[int] | None = None
@@ -171,21 +177,24 @@ class Privatizer:
         parameters = self._tape.parameters()
         if not parameters:
             raise ParameterError("model must have at least one trainable parameter, got none; unfreeze one")
-        multiplier = self._multiplier(self._steps)
+        multiplier = self._multiplier()
         query = _as_numpy(parameters, self._sum, self._clip)
         release = GaussianMechanism(multiplier).release(
             query, sampling=self._sampling, ledger=self._ledger, entropy=self._entropy
         )
+        # The noise is drawn: this sum is spent before anything is written, so that an interrupt cannot release it again.
+        self._sum, self._units, self._drawn = None, None, False
+        self._latest, self._coming = multiplier, None
+        self._steps += 1
         for name, parameter in parameters.items():
             parameter.grad = torch.from_numpy(release.value[name] / self._expected).to(parameter)
-        self._steps += 1
-        self._sum, self._units, self._drawn = None, None, False
         return Release({name: value.grad for name, value in parameters.items()}, release.event, release.secure)
 
     @property
     def noise_stddev(self) -> float:
         """Standard deviation of the noise in each coordinate of the latest release (before the first: of that)."""
-        return self._multiplier(max(self._steps - 1, 0)) * self._clip.bound / self._expected
+        multiplier = self._multiplier() if self._latest is None else self._latest
+        return multiplier * self._clip.bound / self._expected
 
     def close(self) -> None:
         """Stop recording the model, and forget a sum that was not released. Closing twice is harmless."""
@@ -193,10 +202,12 @@ class Privatizer:
         self._tape.clear()
         self._sum, self._units, self._closed = None, None, True
 
-    def _multiplier(self, step: int) -> float:
-        """The noise multiplier of a step."""
-        given = self._noise_multiplier
-        return _positive("noise_multiplier", given(step) if callable(given) else given)
+    def _multiplier(self) -> float:
+        """The noise multiplier of the coming release; a schedule is asked once for each."""
+        if self._coming is None:
+            given = self._noise_multiplier
+            self._coming = _positive("noise_multiplier", given(self._steps) if callable(given) else given)
+        return self._coming
 
     def _new_units(self, units: Tensor | None) -> set[int] | None:
         """The units of a part of the batch; none may have been in an earlier part."""
@@ -241,6 +252,15 @@ def _positive(name: str, value: object) -> float:
     if not (math.isfinite(number) and number > 0):
         raise ParameterError(f"{name} must be finite and > 0, got {number!r}; it decides privacy and has no default")
     return number
+
+
+def _require_methods(name: str, value: object, methods: tuple[str, ...], example: str) -> None:
+    """Refuse an object that is not None and lacks one of these methods."""
+    complete = all(callable(getattr(value, method, None)) for method in methods) and not isinstance(value, type)
+    if value is not None and not complete:
+        raise ParameterError(
+            f"{name} must be None or have {' and '.join(methods)}, got {type(value).__name__}; give {example}"
+        )
 
 
 def _as_numpy(parameters: dict[str, nn.Parameter], total: Bounded | None, clip: FlatClip) -> Bounded:

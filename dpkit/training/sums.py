@@ -28,6 +28,8 @@ __all__ = ["METHODS", "Method", "clipped_sum", "require_clip", "require_losses"]
 
 Method = Literal["auto", "instantiate", "loop"]
 METHODS: tuple[str, ...] = ("auto", "instantiate", "loop")
+# Beyond these, float32 could neither hold the clipped numbers to their last bit nor add them.
+_LEAST_BOUND, _LARGEST_BOUND = 1e-30, 1e30
 
 _Call = tuple[Use, tuple[nn.Parameter, ...], Mapping[int, Tensor]]
 
@@ -124,6 +126,11 @@ def require_clip(clip: FlatClip) -> None:
         raise ParameterError(f"clip must be a dpkit.clip.FlatClip, got {type(clip).__name__}; use FlatClip(bound)")
     if clip.norm != "l2":
         raise ParameterError(f"clip must have norm 'l2' for training, got {clip.norm!r}; use FlatClip(bound)")
+    if not _LEAST_BOUND <= clip.bound <= _LARGEST_BOUND:
+        raise ParameterError(
+            f"clip must have a bound from {_LEAST_BOUND} to {_LARGEST_BOUND} for training in float32, got "
+            f"{clip.bound!r}; scale the losses"
+        )
 
 
 def require_losses(losses: Tensor) -> None:

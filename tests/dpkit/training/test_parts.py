@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dpkit.training.layers import _contract_linear
+from dpkit.training.norms import coefficients
 from dpkit.training.parts import Dense, Gram, Outer
 
 ROUNDING = 67 * 2.0**-24
@@ -54,6 +55,30 @@ def test_the_forms_agree(rows, width, seed):
     for part in (dense, flipped, gram(inputs[:, None], signals[:, None])):
         torch.testing.assert_close(part.squares(), outer.squares(), rtol=1e-12, atol=0)
         torch.testing.assert_close(part.weighted_sum(weights), outer.weighted_sum(weights), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("positions", [1, 3])
+@pytest.mark.parametrize("size", [1e38, 1e30, 1e20])
+def test_subnormal_products_do_not_exceed_the_bound(positions, size):
+    inputs = torch.full((1, positions, 784), size)
+    signals = torch.full((1, positions, 1000), 1e-11)
+    parts = [gram(inputs, signals)]
+    parts += [Outer(parts[0].parameter, inputs[:, 0], signals[:, 0])] if positions == 1 else []
+    for part in parts:
+        for bound in torch.logspace(-12, 0, 40, dtype=torch.float64).tolist():
+            total = part.weighted_sum(coefficients(part.squares(), bound))
+            assert float(total.double().norm()) <= bound
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(1e-163, 1e154), (5e-324, 1e300), (1e200, 1e-190), (0.0, 1e300)])
+def test_factors_whose_squares_float64_cannot_hold(inner, outer):
+    inputs = torch.tensor([[inner, inner]], dtype=torch.float64)
+    signals = torch.tensor([[outer]], dtype=torch.float64)
+    for first, second in ((inputs, signals), (signals, inputs)):
+        shaped = nn.Parameter(torch.zeros(second.shape[1], first.shape[1], dtype=torch.float64))
+        for part in (Outer(shaped, first, second), gram(first[:, None], second[:, None])):
+            found = float(part.squares().sqrt())
+            assert found == pytest.approx(2**0.5 * inner * outer, rel=1e-12)
 
 
 def test_dropped_rows_are_zero_and_nothing_else_changes():

@@ -252,6 +252,46 @@ def test_a_schedule_of_noise():
     assert len(ledger.entries) == 3
 
 
+def test_a_schedule_is_asked_once_for_each_release():
+    coming = iter([1.0, 4.0, 9.0])
+    ledger = Recorder()
+    with private(build(), noise_multiplier=lambda _: next(coming), ledger=ledger) as step:
+        seen = []
+        for _ in range(3):
+            assert step.noise_stddev > 0
+            step.release()
+            seen.append(step.noise_stddev * 8)
+    assert seen == [1.0, 4.0, 9.0]
+    assert [entry.event.noise_multiplier for entry in ledger.entries] == seen
+
+
+def test_an_interrupt_while_gradients_are_written_does_not_open_a_second_answer(monkeypatch):
+    model, ledger = build(), Recorder()
+    batches = PoissonBatches(10, 0.5, steps=2, entropy=seeded(3))
+    with quiet(model, sampling=batches, ledger=ledger) as step:
+        draws = iter(step)
+        rows = next(draws)
+        step.backward(losses_of(model(torch.ones(len(rows), 4))))
+        convert, calls = torch.from_numpy, []
+
+        def interrupted(array):
+            calls.append(array)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return convert(array)
+
+        monkeypatch.setattr(torch, "from_numpy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step.release()
+        monkeypatch.undo()
+        with pytest.raises(StateError, match="no open draw"):
+            step.release()
+        next(draws)
+        step.release()  # nothing of the first draw is left
+        assert max(float(value.abs().max()) for value in gradients(model).values()) < 1e-6
+    assert len(ledger.entries) == 2
+
+
 def test_units_may_not_be_split_over_parts():
     model = build()
     with quiet(model) as step:
@@ -313,6 +353,8 @@ def test_the_model_is_not_changed_by_being_made_private():
     [
         {"clip": 1.0},
         {"clip": FlatClip(1.0, norm="linf")},
+        {"clip": FlatClip(1e-31)},
+        {"clip": FlatClip(1e31)},
         {"noise_multiplier": 0.0},
         {"noise_multiplier": float("nan")},
         {"noise_multiplier": True},
@@ -323,6 +365,11 @@ def test_the_model_is_not_changed_by_being_made_private():
         {"noise": "a stream"},
         {"method": "quick"},
         {"model": "net"},
+        {"sampling": 5},
+        {"sampling": [[0, 1]]},
+        {"sampling": PoissonBatches},
+        {"ledger": 5},
+        {"ledger": Recorder},
     ],
     ids=str,
 )
