@@ -16,6 +16,7 @@ from typing import Any, NoReturn, final
 
 import secagg
 from accountants import AccountingError, Event, Gaussian, PoissonSampled, Relation, Repeated, calibrate, epsilon
+from dpkit._text import rounded_up
 from dpkit.errors import DPKitError, ParameterError
 
 __all__ = ["main"]
@@ -129,26 +130,26 @@ def _event(options: argparse.Namespace, noise_multiplier: float) -> Event:
 
 def _said(options: argparse.Namespace, values: dict[str, Any], text: str) -> str:
     """JSON, or text."""
-    return json.dumps(values) if options.json else text
+    return json.dumps(values, allow_nan=False) if options.json else text
 
 
 def _terms(options: argparse.Namespace) -> str:
     """What every printed epsilon states."""
-    return f"at delta {options.delta:g} (upper bound; relation {options.relation}; unit example; RDP accountant)"
+    return f"at delta {options.delta!r} (upper bound; relation {options.relation}; unit example; RDP accountant)"
+
+
+def _facts(options: argparse.Namespace) -> dict[str, Any]:
+    """The same for machines."""
+    terms = {"delta": options.delta, "relation": options.relation, "unit": "example"}
+    return {**terms, "accountant": "RDP", "kind": "upper bound"}
 
 
 def _epsilon(options: argparse.Namespace) -> str:
     """The ``epsilon`` command."""
     relation = Relation(options.relation)
     value = epsilon(_event(options, options.noise_multiplier), delta=options.delta, relation=relation)
-    facts = {
-        "epsilon": value,
-        "delta": options.delta,
-        "relation": options.relation,
-        "accountant": "RDP",
-        "kind": "upper bound",
-    }
-    return _said(options, facts, f"epsilon {_up(value)} {_terms(options)}")
+    facts = {"epsilon": value if math.isfinite(value) else "inf", **_facts(options)}
+    return _said(options, facts, f"epsilon {rounded_up(value)} {_terms(options)}")
 
 
 def _calibrate(options: argparse.Namespace) -> str:
@@ -160,27 +161,16 @@ def _calibrate(options: argparse.Namespace) -> str:
         delta=options.delta,
         relation=relation,
     )
-    facts = {
-        "noise_multiplier": value,
-        "epsilon": options.epsilon,
-        "delta": options.delta,
-        "relation": options.relation,
-    }
+    facts = {"noise_multiplier": value, "epsilon": options.epsilon, **_facts(options)}
     return _said(
-        options, facts, f"noise multiplier {_up(value)} keeps epsilon <= {options.epsilon:g} {_terms(options)}"
+        options, facts, f"noise multiplier {rounded_up(value)} keeps epsilon <= {options.epsilon!r} {_terms(options)}"
     )
-
-
-def _up(value: float, digits: int = 6) -> str:
-    """`digits` significant digits, rounded up: a printed bound is a bound."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    unit = 10.0 ** (math.floor(math.log10(value)) - digits + 1)
-    return f"{math.ceil(value / unit) * unit:.{digits}g}"
 
 
 def _plan_sum(options: argparse.Namespace) -> str:
     """The ``plan-sum`` command."""
+    if not 0.0 <= options.dropout < 1.0:
+        raise ParameterError(f"dropout must lie in [0, 1), got {options.dropout!r}.")
     plans: dict[str, Callable[[], secagg.SumProtocol]] = {
         "PlainSum": lambda: secagg.PlainSum.plan(options.parties, options.dim, options.value_bits),
         "BFVSum": lambda: secagg.BFVSum.plan(options.parties, options.dim, options.value_bits, dropout=options.dropout),
@@ -218,6 +208,7 @@ def _demo(options: argparse.Namespace) -> str:
         ) from missing
     given = {name: value for name, value in vars(options).items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given)
+    options.report.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is said before the training
     outcome = run(settings, progress=Progress(settings.rounds))
     files = write_report(outcome, options.report)
     text = "\n\n".join(

@@ -25,10 +25,10 @@ from dpkit.clip import FlatClip
 from dpkit.discrete import DiscreteGaussianMechanism
 from dpkit.entropy import Source, is_secure, resolve
 from dpkit.errors import BoundError, ParameterError, StateError
-from dpkit.mechanism import Recorder, Release, Sampling
+from dpkit.mechanism import Recorder, Release, Sampling, require_draw, spend_draw
 from dpkit.rotate import Rotation
 
-__all__ = ["MeanRelease", "NoiseShares", "lattice_step", "noise_shares", "private_mean"]
+__all__ = ["MeanRelease", "NoiseShares", "noise_shares", "private_mean", "share_step"]
 
 Vector = NDArray[np.float64]
 
@@ -71,6 +71,8 @@ class NoiseShares:
         event: the event of the sum of any `min_honest` of them.
         secure: whether all noise and sampling came from cryptographic randomness.
         value_bits: bits of one entry.
+        min_survivors: a total of fewer shares is refused.
+        sampling: the plan of batches whose open draw the release spends, or None.
         decode: a signed integer total, shape ``(dim,)``, back to the structure and units of the updates.
     """
 
@@ -78,6 +80,8 @@ class NoiseShares:
     event: Event
     secure: bool
     value_bits: int
+    min_survivors: int
+    sampling: Sampling | None
     decode: Callable[[NDArray[np.int64]], Any]
     _tickets: list[None] = field(default_factory=lambda: [None], repr=False)
 
@@ -93,15 +97,23 @@ class NoiseShares:
             The release.
 
         Raises:
-            StateError: these shares were released before: the difference of two totals would show what only one holds.
+            StateError: these shares were released before (the difference of two totals would show what only one holds),
+                fewer parties survived than the noise was planned for, or the batch was released before.
             ParameterError: the denominator is not a finite number > 0.
         """
         _check_denominator(denominator)
         if not self._tickets:
             raise StateError("these shares were released already; draw new ones, with new noise, for another release.")
+        if len(result.survivors) < self.min_survivors:
+            raise StateError(
+                f"result must hold at least the {self.min_survivors} shares that the noise was planned for, got "
+                f"{len(result.survivors)}; open it with the plan that the shares were drawn for."
+            )
+        require_draw(self.sampling)
         total = secagg.offset_decode(result.total, len(result.survivors), self.value_bits)
         ledger.record(Release(None, self.event, self.secure))
         self._tickets.clear()
+        spend_draw(self.sampling)
         value = _map(lambda array: array / denominator, self.decode(total))
         return MeanRelease(value, self.event, result.survivors, result.bytes_up, result.bytes_down, self.secure)
 
@@ -202,7 +214,8 @@ def noise_shares(
     Args and errors are those of :func:`private_mean`. The shares may be fed through several protocols, whose totals are
     then bit-identical; :meth:`NoiseShares.release` is the second half, and only one total may be released.
     """
-    _check_parties(updates, plan, clip, sampling)
+    _check_parties(updates, plan, clip, mechanism, sampling)
+    require_draw(sampling)
     source = resolve(entropy)
     vectors, query, restore = _bounded_vectors(updates, clip)
     vectors, query, restore = _rotated(vectors, query, restore, source) if rotate else (vectors, query, restore)
@@ -211,7 +224,7 @@ def noise_shares(
             f"plan.dim must be the number of entries of an update, {query.value.size}"
             f"{' (rotated: the next power of two)' if rotate else ''}, got {plan.dim}."
         )
-    step = lattice_step(mechanism, bound=query.bound, plan=plan)
+    step = share_step(mechanism, bound=query.bound, plan=plan)
     share = mechanism.share(parties=plan.num_parties, min_honest=plan.min_honest).with_step(step)
     event = share.event(query)
     limit = _centre_limit(share.local_stddev(query), query.bound / step, plan.value_bits) * step
@@ -226,11 +239,13 @@ def noise_shares(
         event=event if sampling is None else sampling.sampled(event),
         secure=is_secure(source) and (sampling is None or is_secure(sampling)),
         value_bits=plan.value_bits,
+        min_survivors=plan.min_survivors,
+        sampling=sampling,
         decode=lambda total: restore(np.asarray(total * step, dtype=np.float64)),
     )
 
 
-def lattice_step(mechanism: DiscreteGaussianMechanism, *, bound: float, plan: secagg.SumProtocol) -> float:
+def share_step(mechanism: DiscreteGaussianMechanism, *, bound: float, plan: secagg.SumProtocol) -> float:
     """The lattice step that :func:`private_mean` uses, in units of the value.
 
     The mechanism's own step where it has one; else the power of two that puts one share's standard deviation between 16
@@ -247,19 +262,32 @@ def lattice_step(mechanism: DiscreteGaussianMechanism, *, bound: float, plan: se
     if mechanism.step is not None:
         return mechanism.step
     local_stddev = mechanism.noise_multiplier * bound / math.sqrt(plan.min_honest)
-    return 2.0 ** math.floor(math.log2(local_stddev / _FINENESS))
+    return math.ldexp(1.0, math.frexp(local_stddev / _FINENESS)[1] - 1)  # the power of two at or below
 
 
-def _check_denominator(denominator: float) -> None:
+def _check_denominator(denominator: object) -> None:
     """The public number under the sum."""
-    if isinstance(denominator, bool) or not (math.isfinite(denominator) and denominator > 0):
+    real = isinstance(denominator, int | float | np.number) and not isinstance(denominator, bool)
+    if not (real and 0 < denominator < math.inf):  # type: ignore[operator]  # numbers, as was asked
         raise ParameterError(f"denominator must be finite and > 0, got {denominator!r}.")
 
 
 def _check_parties(
-    updates: Sequence[Any], plan: secagg.SumProtocol, clip: FlatClip | None, sampling: Sampling | None
+    updates: Sequence[Any],
+    plan: secagg.SumProtocol,
+    clip: FlatClip | None,
+    mechanism: DiscreteGaussianMechanism,
+    sampling: Sampling | None,
 ) -> None:
     """What must fit before anything is drawn."""
+    if not isinstance(mechanism, DiscreteGaussianMechanism):
+        raise ParameterError(
+            f"mechanism must draw integer shares, got {type(mechanism).__name__}; use DiscreteGaussianMechanism."
+        )
+    if clip is not None and not isinstance(clip, FlatClip):
+        raise ParameterError(f"clip must be a FlatClip, or None for Bounded updates, got {type(clip).__name__}.")
+    if not hasattr(plan, "min_honest"):
+        raise ParameterError(f"plan must be a plan of secagg, got {type(plan).__name__}; for example BFVSum.plan(...).")
     if len(updates) != plan.num_parties:
         raise ParameterError(
             f"updates must hold one entry per party of the plan, {plan.num_parties}, got {len(updates)}."
@@ -343,7 +371,10 @@ def _encode(share: NDArray[np.int64], value_bits: int) -> NDArray[np.uint64]:
 
 def _as_float64(array: Any) -> Vector:
     """A numpy array, or anything with ``__array__`` (a torch tensor, say), as float64."""
-    return np.asarray(array, dtype=np.float64)
+    numbers = np.asarray(array)
+    if numbers.dtype.kind not in "iuf":
+        raise ParameterError(f"updates must hold real numbers, got dtype {numbers.dtype}.")
+    return numbers.astype(np.float64)
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from dpkit._text import rounded_up
 from dpkit.demo.run import Outcome
 
 __all__ = ["table", "write_report"]
@@ -15,18 +16,19 @@ def table(outcome: Outcome) -> str:
     settings, last = outcome.settings, outcome.curve[-1]
     rows = {
         "data": f"{outcome.data}, {settings.parties} parties, about two digits each",
-        "protocol": settings.protocol + ("" if outcome.identical_totals is None else " (compared with the other)"),
+        "protocol": settings.protocol + (" (compared with the other)" if outcome.compared else ""),
         "rounds": f"{last.round}",
         "test accuracy": f"{last.accuracy:.2%}",
         "epsilon": (
-            f"{last.epsilon:.4f} at delta {settings.delta:g} (upper bound; add_remove; unit: example; RDP accountant)"
+            f"{rounded_up(last.epsilon, 5)} at delta {settings.delta!r} "
+            "(upper bound; add_remove; unit: example; RDP accountant)"
         ),
         "noise multiplier": f"{outcome.noise_multiplier:.4f}",
         "sent per party": f"{outcome.bytes_up / 1e6:.2f} MB ({outcome.bytes_up / last.round / 1e3:.1f} kB a round)",
         "seconds": f"{outcome.seconds:.1f}",
     }
-    if outcome.identical_totals is not None:
-        rows["totals"] = f"bit-identical in {outcome.identical_totals} of {last.round} rounds"
+    if outcome.compared:
+        rows["totals"] = f"bit-identical under both protocols in all {last.round} rounds"
     width = max(map(len, rows))
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows.items())
 
@@ -70,7 +72,7 @@ def _plot(outcome: Outcome, folder: Path) -> list[str]:
     left.grid(alpha=0.3)
     right = left.twinx()
     right.plot(rounds, [point.epsilon for point in outcome.curve], color="tab:red")
-    right.set_ylabel(f"epsilon at delta {outcome.settings.delta:g} (upper bound)", color="tab:red")
+    right.set_ylabel(f"epsilon at delta {outcome.settings.delta!r} (upper bound)", color="tab:red")
     right.set_ylim(bottom=0)
     left.set_title(f"{outcome.data}: {outcome.settings.parties} parties, {outcome.settings.protocol} sums")
     figure.savefig(folder / "training.png", dpi=130)

@@ -21,7 +21,7 @@ from dpkit.demo.model import Party, accuracy, apply_mean, build_model, parameter
 from dpkit.demo.progress import Progress
 from dpkit.discrete import DiscreteGaussianMechanism
 from dpkit.errors import ParameterError
-from dpkit.federated import MeanRelease, lattice_step, noise_shares
+from dpkit.federated import MeanRelease, noise_shares, share_step
 
 __all__ = ["PROTOCOLS", "Outcome", "Point", "Settings", "run"]
 
@@ -72,13 +72,15 @@ class Settings:
         if self.protocol not in PROTOCOLS:
             raise ParameterError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {self.protocol!r}.")
         checks = {
-            "parties must be >= 3, so that no party can read another's part off the sum": self.parties >= 3,
+            "parties must lie in [3, 1000]: of two, each could read the other's part off the sum": 3
+            <= self.parties
+            <= 1000,
             "rounds must be >= 1": self.rounds >= 1,
             "epsilon must be > 0 and finite": 0 < self.epsilon < float("inf"),
             "delta must lie in (0, 1)": 0 < self.delta < 1,
             "sampling-prob must lie in (0, 1]": 0 < self.sampling_prob <= 1,
-            "clip must be > 0 and finite": 0 < self.clip < float("inf"),
-            "learning-rate must be > 0 and finite": 0 < self.learning_rate < float("inf"),
+            "clip must lie in [1e-6, 1e6]": 1e-6 <= self.clip <= 1e6,
+            "learning-rate must lie in (0, 1e6]": 0 < self.learning_rate <= 1e6,
             "momentum must lie in [0, 1)": 0 <= self.momentum < 1,
         }
         for rule, holds in checks.items():
@@ -112,7 +114,7 @@ class Outcome:
         ledger: the ledger as JSON.
         bytes_up: bytes sent by one party over all rounds.
         seconds: wall time of the rounds and of set-up.
-        identical_totals: rounds in which both protocols gave the same total, bit for bit; None without comparing.
+        compared: whether every total was checked to be the same, bit for bit, under both protocols.
     """
 
     settings: Settings
@@ -124,7 +126,7 @@ class Outcome:
     ledger: str
     bytes_up: int
     seconds: float
-    identical_totals: int | None
+    compared: bool
 
     def facts(self) -> dict[str, Any]:
         """Everything that is a number or a name, for JSON."""
@@ -138,7 +140,11 @@ class Outcome:
             "epsilon": last.epsilon,
             "bytes_up_per_party": self.bytes_up,
             "seconds": self.seconds,
-            "identical_totals": self.identical_totals,
+            "compared": self.compared,
+            "relation": str(self.statement.relation),
+            "unit": self.statement.unit,
+            "accountant": self.statement.accountant,
+            "kind": "upper bound",
             "curve": [asdict(point) for point in self.curve],
         }
 
@@ -167,18 +173,15 @@ def run(settings: Settings, *, digits: Digits | None = None, progress: Progress 
     mechanism = DiscreteGaussianMechanism(_calibrated(settings, plans[settings.protocol]))
     ledger = Ledger(relation=Relation.add_remove, unit="example")
     curve: list[Point] = []
-    bytes_up, identical = 0, 0
+    bytes_up = 0
     for done in range(1, settings.rounds + 1):
         sums = [
             party.clipped_gradients(model, batch.draw(), FlatClip(settings.clip))
             for party, batch in zip(parties, batches, strict=True)
         ]
-        release, matched = _noisy_mean(
-            sums, settings, plans, mechanism, ledger, batches[0], len(data.train_labels), source
-        )
+        release = _noisy_mean(sums, settings, plans, mechanism, ledger, batches[0], len(data.train_labels), source)
         apply_mean(model, optimizer, release.value)
         bytes_up += int(release.bytes_up.max())
-        identical += matched
         if done % max(1, settings.rounds // EVALUATIONS) == 0 or done == settings.rounds:
             point = Point(
                 done, accuracy(model, data.test_images, data.test_labels), ledger.epsilon(delta=settings.delta)
@@ -197,7 +200,7 @@ def run(settings: Settings, *, digits: Digits | None = None, progress: Progress 
         ledger=ledger.to_json(),
         bytes_up=bytes_up,
         seconds=time.perf_counter() - start,
-        identical_totals=identical if settings.compare else None,
+        compared=settings.compare,
     )
 
 
@@ -213,7 +216,7 @@ def _calibrated(settings: Settings, plan: secagg.SumProtocol) -> float:
 
     def build(noise_multiplier: float) -> Any:
         mechanism = DiscreteGaussianMechanism(noise_multiplier)
-        step = lattice_step(mechanism, bound=settings.clip, plan=plan)
+        step = share_step(mechanism, bound=settings.clip, plan=plan)
         share = mechanism.share(parties=plan.num_parties, min_honest=plan.min_honest).with_step(step)
         return PoissonSampled(share.event(query), settings.sampling_prob) * settings.rounds
 
@@ -229,8 +232,8 @@ def _noisy_mean(
     sampling: PoissonBatches,
     num_records: int,
     source: entropy.Entropy,
-) -> tuple[MeanRelease, bool]:
-    """One release; with `compare`, through both protocols, of the same shares."""
+) -> MeanRelease:
+    """One release; with `compare`, through both protocols, of the same shares: totals that differ raise."""
     plan = plans[settings.protocol]
     shares = noise_shares(sums, clip=None, mechanism=mechanism, plan=plan, sampling=sampling, entropy=source)
     results = {name: secagg.simulate(each, shares.vectors) for name, each in plans.items()}
@@ -238,4 +241,4 @@ def _noisy_mean(
     if any(not np.array_equal(totals[0], other) for other in totals[1:]):
         raise secagg.SecAggError("the protocols gave different totals of the same shares; nothing was released.")
     denominator = settings.sampling_prob * num_records
-    return shares.release(results[settings.protocol], denominator=denominator, ledger=ledger), True
+    return shares.release(results[settings.protocol], denominator=denominator, ledger=ledger)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from accountants import Gaussian, PoissonSampled, epsilon
-from dpkit.cli import _up, main
+from dpkit.cli import main
 
 SAMPLED = ["--sampling-prob", "0.01", "--steps", "100", "--delta", "1e-5"]
 
@@ -47,11 +47,20 @@ def test_plan_sum_says_why_a_protocol_is_refused(capsys):
     assert "BFVSum: refused" in capsys.readouterr().out
 
 
-def test_printed_bounds_round_up():
-    assert _up(1.0000001) == "1.00001"
-    assert float(_up(0.123456789)) >= 0.123456789
-    assert _up(0.0) == "0"
-    assert _up(float("inf")) == "inf"
+def test_json_is_json_and_states_its_terms(capsys):
+    noise = ["--noise-multiplier", "1e-300", "--sampling-prob", "1", "--steps", "1", "--delta", "1e-5", "--json"]
+    assert main(["epsilon", *noise]) == 0
+    facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert facts["epsilon"] == "inf"
+    assert {"delta", "relation", "unit", "accountant", "kind"} <= facts.keys()
+
+
+def test_what_was_typed_is_what_is_said(capsys):
+    terms = ["--sampling-prob", "0.01", "--steps", "100", "--delta", "1.0000004e-5"]
+    assert main(["calibrate", "--epsilon", "1.0000004", *terms]) == 0
+    text = capsys.readouterr().out
+    assert "epsilon <= 1.0000004 " in text
+    assert "delta 1.0000004e-05 " in text
 
 
 BAD = [
@@ -66,6 +75,12 @@ BAD = [
     ["epsilon", "--noise-multiplier", "1", "--sampling-prob", "0.1", "--steps", "1", "--delta", "0"],
     ["calibrate", "--epsilon", "0", *SAMPLED],
     ["calibrate", "--epsilon", "nan", *SAMPLED],
+    ["epsilon", "--noise-multiplier", "1", "--sampling-prob", "1", "--steps", "1" + 400 * "0", "--delta", "1e-5"],
+    ["epsilon", "--noise-multiplier", "1e400", *SAMPLED],
+    ["demo", "--report", "/proc/nope"],
+    ["demo", "--learning-rate", "1e300"],
+    ["plan-sum", "--parties", "10", "--dim", "10", "--value-bits", "16", "--dropout", "nan"],
+    ["plan-sum", "--parties", "10", "--dim", "10", "--value-bits", "16", "--dropout", "1"],
     ["plan-sum", "--parties", "1", "--dim", "10", "--value-bits", "16"],
     ["nothing"],
     [],

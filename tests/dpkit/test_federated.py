@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 
 import secagg
 from accountants import DistributedDiscreteGaussian, Ledger, PoissonSampled
-from dpkit import Bounded, BoundError, DiscreteGaussianMechanism, FlatClip, ParameterError, StateError, private_mean
+from dpkit import (
+    Bounded,
+    BoundError,
+    DiscreteGaussianMechanism,
+    FlatClip,
+    GaussianMechanism,
+    ParameterError,
+    StateError,
+    private_mean,
+)
 from dpkit.batches import PoissonBatches
 from dpkit.entropy import seeded
-from dpkit.federated import lattice_step, noise_shares
+from dpkit.federated import noise_shares, share_step
 
 PLANS = {
     "plain": lambda parties, dim, bits=16: secagg.PlainSum.plan(parties, dim, bits),
@@ -41,7 +50,7 @@ def test_private_mean_records_min_honest_shares(name):
     plan = PLANS[name](5, 3)
     ledger = _ledger()
     release = _mean([np.ones(3)] * 5, plan=plan, clip=FlatClip(1.0), ledger=ledger, entropy=seeded(1))
-    step = lattice_step(DiscreteGaussianMechanism(2.0), bound=1.0, plan=plan)
+    step = share_step(DiscreteGaussianMechanism(2.0), bound=1.0, plan=plan)
     event = release.event
     assert isinstance(event, DistributedDiscreteGaussian)
     assert event.parties == plan.min_honest == 4
@@ -85,6 +94,7 @@ def test_structure_comes_back():
 
 def test_sampled_sums_of_records():
     batches = PoissonBatches(100, 0.25, 3, entropy=seeded(2))
+    batches.draw()
     updates = [Bounded(np.full(4, 30.0), 1.0)] * 5
     ledger = Ledger(relation="add_remove")
     release = _mean(
@@ -125,10 +135,15 @@ def test_a_ledger_that_refuses_stops_the_release():
         _mean([np.ones(2)] * 5, plan=PLANS["plain"](5, 2), clip=FlatClip(1.0), ledger=Refuses())
 
 
+def test_a_mechanism_without_shares_is_refused():
+    with pytest.raises(ParameterError, match="mechanism must draw integer shares, got GaussianMechanism"):
+        noise_shares([np.ones(2)] * 3, clip=FlatClip(1.0), mechanism=GaussianMechanism(1.0), plan=PLANS["plain"](3, 2))
+
+
 def test_huge_values_are_clamped_not_wrapped():
     updates = [Bounded(np.array([1e12, -1e12, 5.0]), 1.0)] * 5
     release = _mean(updates, plan=PLANS["plain"](5, 3), clip=None, denominator=1, entropy=seeded(5))
-    step = lattice_step(DiscreteGaussianMechanism(2.0), bound=1.0, plan=PLANS["plain"](5, 3))
+    step = share_step(DiscreteGaussianMechanism(2.0), bound=1.0, plan=PLANS["plain"](5, 3))
     reach = 5 * 2**15 * step
     assert 0.9 * reach < release.value[0] <= reach
     assert -reach <= release.value[1] < -0.9 * reach
@@ -146,6 +161,9 @@ BAD = {
     "mixed structure": ({"updates": [np.ones(2)] * 4 + [np.ones((2, 1))]}, "the same structure and shapes"),
     "zero denominator": ({"denominator": 0}, "denominator must be finite and > 0, got 0"),
     "NaN denominator": ({"denominator": math.nan}, "denominator must be finite"),
+    "text denominator": ({"denominator": "3"}, "denominator must be finite and > 0"),
+    "no plan": ({"plan": None}, "plan must be a plan of secagg, got NoneType"),
+    "a number for a clip": ({"clip": 1.0}, "clip must be a FlatClip"),
     "no ledger": ({"ledger": object()}, "ledger must have a record method"),
     "bare arrays": ({"clip": None}, "every update must be a Bounded sum"),
     "bounded and clip": ({"updates": [Bounded(np.ones(2), 1.0)] * 5}, "clipped twice"),
@@ -191,6 +209,34 @@ def test_shares_are_released_once():
     with pytest.raises(StateError, match="released already"):
         shares.release(fewer, denominator=5, ledger=ledger)
     assert len(ledger) == 1
+
+
+def test_a_total_of_too_few_shares_is_not_released():
+    mechanism = DiscreteGaussianMechanism(2.0)
+    plan, lax = secagg.BFVSum.plan(10, 3, 16), secagg.BFVSum.plan(10, 3, 16, dropout=0.7)
+    shares = noise_shares([np.ones(3)] * 10, clip=FlatClip(1.0), mechanism=mechanism, plan=plan, entropy=seeded(1))
+    few = secagg.simulate(lax, shares.vectors, dropouts={"masked_input": list(range(7))})
+    ledger = _ledger()
+    with pytest.raises(StateError, match="at least the 10 shares"):
+        shares.release(few, denominator=10, ledger=ledger)
+    assert len(ledger) == 0
+
+
+def test_one_release_for_each_draw():
+    batches = PoissonBatches(100, 0.25, 3, entropy=seeded(2))
+    updates = [Bounded(np.ones(4), 1.0)] * 5
+    ledger = Ledger(relation="add_remove")
+    batches.draw()
+    _mean(updates, plan=PLANS["plain"](5, 4), clip=None, sampling=batches, ledger=ledger)
+    with pytest.raises(StateError, match="draw"):
+        _mean(updates, plan=PLANS["plain"](5, 4), clip=None, sampling=batches, ledger=ledger)
+    assert len(ledger) == 1
+
+
+def test_errors_do_not_show_data():
+    with pytest.raises(ParameterError) as caught:
+        _mean(["secret-1", "secret-2", "secret-3"], plan=PLANS["plain"](3, 1), clip=FlatClip(1.0))
+    assert "secret" not in str(caught.value)
 
 
 def test_noise_is_never_reused_between_calls():
