@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from numbers import Real
 from typing import Any, NoReturn, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accountants.events import Event, PoissonSampled
+from dpkit._checks import check_count, check_real
 from dpkit.entropy import Source, is_secure, read_words, resolve
 from dpkit.errors import EntropyError, ExhaustedError, ParameterError, StateError
 
@@ -59,9 +59,9 @@ class PoissonBatches:
     __slots__ = ("_drawn", "_open", "_source", "num_records", "sampling_prob", "steps")
 
     def __init__(self, num_records: int, sampling_prob: float, steps: int, entropy: Source | None = None) -> None:
-        self.num_records = _check_count("num_records", num_records)
+        self.num_records = check_count("num_records", num_records, "give a public number.")
         self.sampling_prob = _check_probability(sampling_prob)
-        self.steps = _check_count("steps", steps)
+        self.steps = check_count("steps", steps, "give a public number.")
         self._source = resolve(entropy)
         self._drawn = 0
         self._open = False
@@ -185,17 +185,9 @@ def _below(source: Source, probability: Fraction) -> bool:
     return False
 
 
-def _check_count(name: str, value: Any) -> int:
-    """An integer >= 1."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ParameterError(f"{name} must be an integer >= 1, got {value!r}; give a public number.")
-    return int(value)
-
-
 def _check_probability(value: Any) -> float:
     """A float in (0, 1]."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise ParameterError(f"sampling_prob must be a number, got {type(value).__name__}; give a float.")
-    if not 0.0 < float(value) <= 1.0:
-        raise ParameterError(f"sampling_prob must be in (0, 1], got {float(value)!r}; it is the chance of each record.")
-    return float(value)
+    number = check_real("sampling_prob", value, "give a float.")
+    if not 0.0 < number <= 1.0:
+        raise ParameterError(f"sampling_prob must be in (0, 1], got {number!r}; it is the chance of each record.")
+    return number

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from numbers import Real
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accountants.events import DistributedDiscreteGaussian, Event
+from dpkit._checks import check_count, check_real
 from dpkit.bounded import Bounded
 from dpkit.entropy import Source, resolve
 from dpkit.errors import ParameterError
@@ -165,7 +165,7 @@ class ShareMechanism:
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise_multiplier", check_multiplier(self.noise_multiplier))
         for name in ("parties", "min_honest"):
-            object.__setattr__(self, name, _check_count(name, getattr(self, name)))
+            object.__setattr__(self, name, check_count(name, getattr(self, name), "count the parties."))
         if self.min_honest > self.parties:
             raise ParameterError(
                 f"min_honest must be <= parties, got {self.min_honest} > {self.parties}; count guaranteed shares only."
@@ -290,18 +290,9 @@ def _check_step(step: Any) -> float | None:
     """A power of two as a float, or None."""
     if step is None:
         return None
-    if isinstance(step, (bool, np.bool_)) or not isinstance(step, Real):
-        raise ParameterError(f"step must be a number, got {type(step).__name__}; give a power of two such as 2.0**-10.")
-    value = float(step)
+    value = check_real("step", step, "give a power of two such as 2.0**-10.")
     if not 2.0**-500 <= value <= 2.0**500 or math.frexp(value)[0] != 0.5:
         raise ParameterError(
             f"step must be a power of two from 2**-500 to 2**500, got {value!r}; for example 2.0**-10."
         )
     return value
-
-
-def _check_count(name: str, value: Any) -> int:
-    """An integer >= 1."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ParameterError(f"{name} must be an integer >= 1, got {value!r}; count the parties.")
-    return int(value)

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Real
 from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accountants.events import Event
+from dpkit._checks import check_positive
 from dpkit.bounded import Bounded, flatten, rebuild
 from dpkit.entropy import Source, is_secure, resolve
 from dpkit.errors import BoundError, ParameterError, StateError, UnboundedError
@@ -99,7 +99,7 @@ def publish(
         The release.
 
     Raises:
-        ParameterError: the query is not finite.
+        ParameterError: the query is not finite, or the sampling or the ledger is none.
         StateError: the sampling has no open draw; nothing is recorded.
 
     Example:
@@ -111,6 +111,12 @@ def publish(
     vector = query_vector(query)
     source = resolve(entropy)
     secure = is_secure(source)
+    if sampling is not None and not callable(getattr(sampling, "sampled", None)):
+        raise ParameterError(
+            f"sampling must have a method sampled(event), got {type(sampling).__name__}; use PoissonBatches(...)."
+        )
+    if ledger is not None and not callable(getattr(ledger, "record", None)):
+        raise ParameterError(f"ledger must have a method record(release), got {type(ledger).__name__}; use a Ledger.")
     require_draw(sampling)
     if sampling is not None:
         event = sampling.sampled(event)
@@ -227,14 +233,7 @@ def check_multiplier(noise_multiplier: Any) -> float:
         >>> check_multiplier(1)
         1.0
     """
-    if isinstance(noise_multiplier, (bool, np.bool_)) or not isinstance(noise_multiplier, Real):
-        raise ParameterError(f"noise_multiplier must be a number, got {type(noise_multiplier).__name__}; give a float.")
-    value = float(noise_multiplier)
-    if not (math.isfinite(value) and value > 0):
-        raise ParameterError(
-            f"noise_multiplier must be finite and > 0, got {value!r}; record NonPrivate() for an unprotected release."
-        )
-    return value
+    return check_positive("noise_multiplier", noise_multiplier, "record NonPrivate() for an unprotected release.")
 
 
 def product_up(*factors: float | Fraction) -> float:

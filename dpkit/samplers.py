@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from numbers import Real
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dpkit._checks import check_count, check_kind, check_within
 from dpkit._gaussian import centred_gaussian
 from dpkit._laplace import rounded_laplace
 from dpkit.entropy import Source, resolve
@@ -36,6 +36,7 @@ _SMOOTHING = 4  # tau of the smoothing lemma: eta(4) < 1e-136
 _REACH = 2.0**52  # centres are clamped to this many lattice steps: centre + offset stays exact
 _SMALLEST, _LARGEST = 2.0**-500, 2.0**500  # clear of subnormal steps and of overflow
 _FINEST, _WIDEST = 2.0**-10, 2.0**40  # standard deviations of the integer law
+_UNIT = "change the unit of the value."
 
 
 def centred_discrete_gaussian(center: ArrayLike, stddev: float, entropy: Source | None = None) -> NDArray[np.int64]:
@@ -67,7 +68,7 @@ def centred_discrete_gaussian(center: ArrayLike, stddev: float, entropy: Source 
     References:
         Canonne, Kamath & Steinke 2020, Definition 1 (integer centres).
     """
-    stddev = _check_scale("stddev", stddev, _FINEST, _WIDEST)
+    stddev = check_within("stddev", stddev, _FINEST, _WIDEST, _UNIT)
     centers = _check_center(center)
     flat = np.clip(centers.reshape(-1), -_REACH, _REACH)
     return draw_around(flat, centred_gaussian(stddev), resolve(entropy)).reshape(centers.shape)
@@ -79,7 +80,7 @@ def discrete_gaussian(size: int | tuple[int, ...], stddev: float, entropy: Sourc
     Guarantee: exact law :math:`P[K = k] \propto e^{-k^2 / 2 s^2}`; see :func:`centred_discrete_gaussian`.
 
     Args:
-        size: shape of the result.
+        size: shape of the result: an integer >= 0, or a tuple of them.
         stddev: s, from 2**-10 to 2**40. It is the parameter of the law; the variance is at most its square.
         entropy: source of randomness; None means ``dpkit.entropy.system()``.
 
@@ -87,13 +88,15 @@ def discrete_gaussian(size: int | tuple[int, ...], stddev: float, entropy: Sourc
         int64, shape `size`.
 
     Raises:
-        ParameterError: stddev is out of range.
+        ParameterError: stddev is out of range, or size is no shape.
 
     Example:
         >>> discrete_gaussian(3, 10.0).dtype
         dtype('int64')
     """
-    return centred_discrete_gaussian(np.zeros(size), stddev, entropy)
+    sizes = size if isinstance(size, tuple) else (size,)
+    shape = [check_count("size", length, "give a shape.", least=0) for length in sizes]
+    return centred_discrete_gaussian(np.zeros(shape), stddev, entropy)
 
 
 def lattice_step(stddev: float) -> float:
@@ -112,7 +115,7 @@ def lattice_step(stddev: float) -> float:
         >>> lattice_step(1.5) * 1024
         1.0
     """
-    stddev = _check_scale("stddev", stddev, _SMALLEST, _LARGEST)
+    stddev = check_within("stddev", stddev, _SMALLEST, _LARGEST, _UNIT)
     return math.ldexp(1.0, math.frexp(stddev)[1] - 1 - _STEPS_PER_SCALE_BITS)
 
 
@@ -173,7 +176,7 @@ def lattice_laplace(center: ArrayLike, scale: float, entropy: Source | None = No
         >>> bool((noisy * 1024) % 1 == 0)
         True
     """
-    step = lattice_step(_check_scale("scale", scale, _SMALLEST, _LARGEST))
+    step = lattice_step(check_within("scale", scale, _SMALLEST, _LARGEST, _UNIT))
     centers = _check_center(center)
     draws = draw_around(to_lattice(centers, step), rounded_laplace(float(scale) / step), resolve(entropy))
     return np.asarray(draws * step, dtype=np.float64).reshape(centers.shape)
@@ -201,7 +204,7 @@ def covering_stddev(stddev: float) -> float:
         >>> round(covering_stddev(1.0), 7)
         1.0000076
     """
-    stddev = _check_scale("stddev", stddev, 2 * _SMALLEST, _LARGEST / 2)
+    stddev = check_within("stddev", stddev, 2 * _SMALLEST, _LARGEST / 2, _UNIT)
     loss = Fraction(_SMOOTHING, 1 << _STEPS_PER_SCALE_BITS) ** 2
     return root_up(Fraction(stddev) ** 2 / (1 - loss))
 
@@ -270,22 +273,13 @@ def to_lattice(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     return np.clip(values.reshape(-1), -_REACH * step, _REACH * step) / step
 
 
-def _check_scale(name: str, value: Any, low: float, high: float) -> float:
-    """A float in [low, high], or a clear error."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-        raise ParameterError(f"{name} must be a number, got {type(value).__name__}; give a float.")
-    if not low <= float(value) <= high:
-        raise ParameterError(
-            f"{name} must be in [{low:.4g}, {high:.4g}], got {float(value)!r}; change the unit of the value."
-        )
-    return float(value)
-
-
 def _check_center(center: ArrayLike) -> NDArray[np.float64]:
     """Centres as float64, or an error that does not print them."""
-    centers = np.asarray(center)
-    if centers.dtype.kind not in "iuf":
-        raise ParameterError(f"center must hold real numbers, got dtype {centers.dtype}; convert it to float64.")
+    try:
+        centers = np.asarray(center)
+    except (TypeError, ValueError):
+        raise ParameterError("center must be an array, got lists without one shape; pad or split them.") from None
+    check_kind("center", centers)
     with np.errstate(over="ignore"):
         centers = centers.astype(np.float64)
     if not np.isfinite(centers).all():

@@ -125,14 +125,16 @@ def test_plans_are_not_copied(make):
 
 
 @pytest.mark.parametrize("name", ["num_records", "steps"])
-@pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "3"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "3", pytest.param(-(10**5000), id="huge")])
 def test_bad_counts(name, value):
     good = {"num_records": 10, "sampling_prob": 0.5, "steps": 2}
     with pytest.raises(ParameterError, match=f"{name} must be an integer"):
         PoissonBatches(**{**good, name: value})
 
 
-@pytest.mark.parametrize("value", [0.0, -0.1, 1.1, float("nan"), float("inf"), True, "0.5", None])
+@pytest.mark.parametrize(
+    "value", [0.0, -0.1, 1.1, float("nan"), float("inf"), True, "0.5", None, pytest.param(10**400, id="huge")]
+)
 def test_bad_probabilities(value):
     with pytest.raises(ParameterError, match="sampling_prob must be"):
         PoissonBatches(10, value, 2)

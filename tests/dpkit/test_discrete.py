@@ -78,7 +78,9 @@ def test_a_step_is_needed_before_anything_is_recorded():
             call(query)
 
 
-@pytest.mark.parametrize("step", [0.0, -1.0, 0.3, 3.0, float("nan"), float("inf"), True, "1", 5e-324])
+@pytest.mark.parametrize(
+    "step", [0.0, -1.0, 0.3, 3.0, float("nan"), float("inf"), True, "1", 5e-324, pytest.param(10**400, id="huge")]
+)
 def test_bad_steps(step):
     with pytest.raises(ParameterError, match="step must be"):
         DiscreteGaussianMechanism(1.0, step=step)
@@ -87,7 +89,7 @@ def test_bad_steps(step):
 
 
 @pytest.mark.parametrize(
-    ("parties", "min_honest"), [(0, 0), (2, 3), (2, 0), (2.0, 1), (True, True), (2, None), (-1, -1)]
+    ("parties", "min_honest"), [(0, 0), (2, 3), (2, 0), (2.0, 1), (True, True), (2, None), (-1, -1), (1, 10**30)]
 )
 def test_bad_counts(parties, min_honest):
     with pytest.raises(ParameterError, match=r"(parties|min_honest) must be"):

@@ -71,7 +71,9 @@ def test_norms_and_bounds_that_do_not_fit_are_refused(make, norm):
 
 
 @EACH
-@pytest.mark.parametrize("noise", [0.0, -1.0, float("nan"), float("inf"), True, "1", None, 1j, np.ones(1)])
+@pytest.mark.parametrize(
+    "noise", [0.0, -1.0, np.nan, np.inf, True, "1", None, 1j, np.ones(1), pytest.param(10**400, id="huge")]
+)
 def test_bad_noise_multipliers(make, norm, noise):
     with pytest.raises(ParameterError, match="noise_multiplier must be"):
         make(noise)
@@ -108,7 +110,12 @@ def test_failed_calls_record_nothing(make, norm):
             make(1.0).release(bad, ledger=book)
     with pytest.raises(EntropyError):
         make(1.0).release(Bounded(np.ones(1), 1.0, norm), ledger=book, entropy="7")
+    query = Bounded(np.ones(1), 1.0, norm)
+    with pytest.raises(ParameterError, match="sampling must"):
+        make(1.0).release(query, ledger=book, sampling=5)
     assert book.entries == []
+    with pytest.raises(ParameterError, match="ledger must"):
+        make(1.0).release(query, ledger=5)
 
 
 @EACH

@@ -92,7 +92,10 @@ def test_every_coordinate_is_noised():
 
 
 @pytest.mark.parametrize("sampler", [*LATTICE, centred_discrete_gaussian])
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), 1e-200, 1e200, True, "1", None, 1j])
+@pytest.mark.parametrize(
+    "scale",
+    [0.0, -1.0, float("nan"), float("inf"), 1e-200, 1e200, True, "1", None, 1j, pytest.param(10**400, id="huge")],
+)
 def test_bad_scales(sampler, scale):
     with pytest.raises(ParameterError, match=r"(stddev|scale) must be"):
         sampler([0.0], scale)
@@ -100,7 +103,7 @@ def test_bad_scales(sampler, scale):
 
 @pytest.mark.parametrize("sampler", [*LATTICE, centred_discrete_gaussian])
 def test_bad_centers_are_refused_without_being_printed(sampler):
-    for center in ([0.0, float("nan")], [float("inf")], ["31.5"], [1j], [True]):
+    for center in ([0.0, float("nan")], [float("inf")], ["31.5"], [1j], [True], [[31.5], [1, 2]]):
         with pytest.raises(ParameterError, match="center must") as caught:
             sampler(center, 1.0)
         assert "31.5" not in str(caught.value)
@@ -158,3 +161,19 @@ def test_root_up_is_exact_where_it_can_be():
 def test_to_lattice_clamps_before_it_divides():
     assert to_lattice(np.array([1e308, -3.0]), 2.0**-60).tolist() == [2.0**52, -(2.0**52)]
     assert to_lattice(np.array([[0.75]]), 0.5).tolist() == [1.5]
+
+
+@pytest.mark.parametrize("size", [-1, (2, -1), 2.0, True, None, "3", [2]])
+def test_bad_sizes(size):
+    with pytest.raises(ParameterError, match="size must be"):
+        discrete_gaussian(size, 4.0)
+
+
+def test_sizes():
+    assert [discrete_gaussian(size, 4.0).shape for size in (0, 3, (), (2, 0), np.int64(2))] == [
+        (0,),
+        (3,),
+        (),
+        (2, 0),
+        (2,),
+    ]
