@@ -34,7 +34,7 @@ def check_real(name: str, value: Any, advice: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return -math.inf if value < 0 else math.inf
 
 
 def check_finite(name: str, value: Any, advice: str) -> float:
