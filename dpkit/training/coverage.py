@@ -33,10 +33,11 @@ def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ..
 
     Raises:
         CoverageError: a trainable parameter reaches the losses outside the recorded calls of its layer, or through two
-            nested calls that both own it.
+            nested calls that both own it; or the losses depend on a reentrant checkpoint; or a parameter is complex.
     """
     names = {id(parameter): name for name, parameter in tape.parameters().items()}
     nodes = _reachable([losses.grad_fn])
+    _refuse_unseen(tape, nodes)
     uses = [use for use in tape.uses if any(edge.node in nodes for _, edge in use.edges)]
     regions = [_parameter_edges(_region(use) & nodes, names) for use in uses]
     answers: list[dict[int, nn.Parameter]] = [{} for _ in uses]
@@ -45,6 +46,20 @@ def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ..
         answers[holder][id(parameter)] = parameter
     _refuse_nested(regions, answers, names)
     return [(use, tuple(answer.values())) for use, answer in zip(uses, answers, strict=True) if answer]
+
+
+def _refuse_unseen(tape: Tape, nodes: Iterable[Node]) -> None:
+    """Refuse what the walk cannot see into, or the parts cannot hold."""
+    if any(node.name() == "CheckpointFunctionBackward" for node in nodes):
+        raise CoverageError(
+            "the losses depend on reentrant checkpointing, which hides the layers inside; "
+            "call checkpoint(..., use_reentrant=False)"
+        )
+    for name, parameter in tape.parameters().items():
+        if parameter.is_complex():
+            raise CoverageError(
+                f"parameter '{name}' is complex; keep real and imaginary parts in two real parameters, or freeze it"
+            )
 
 
 def _holder(

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from dpkit.entropy import system
-from dpkit.errors import LossError
+from dpkit.errors import CoverageError, LossError
 from dpkit.training.coverage import assign
+from dpkit.training.layers import RULES
 from dpkit.training.norms import squared_norms, working_dtype
-from dpkit.training.replay import batch_axes
+from dpkit.training.replay import batch_axes, mixes_rows
 from dpkit.training.tape import Tape
 
 __all__ = ["require_independent"]
@@ -31,8 +32,9 @@ _OF_ROW, _OF_LARGEST = 1e-3, 1e-5
 def require_independent(tape: Tape, losses: Tensor) -> None:
     """Refuse losses whose gradients mix examples; costs two backward passes and keeps the graph.
 
-    Not seen are a factor that all examples share (a divisor computed from the batch: it scales every row alike) and
-    inputs that were mixed before the first recorded layer (a batch centred by its own mean).
+    Layers that are differentiated by calling them again are also called on one example alone: their output must be the
+    one in the batch. Not seen are a factor that all examples share (a divisor computed from the batch: it scales every
+    row alike) and inputs that were mixed before the first recorded layer (a batch centred by its own mean).
 
     Args:
         tape: recording of the forward pass.
@@ -40,12 +42,21 @@ def require_independent(tape: Tape, losses: Tensor) -> None:
 
     Raises:
         LossError: gradients of some layer's output mix examples; the message names the layer.
-        CoverageError: as in :func:`dpkit.training.clipped_sum`.
+        CoverageError: a layer's output for one example depends on the others; or as in
+            :func:`dpkit.training.clipped_sum`.
     """
     rows = len(losses)
     if rows < 2:
         return
     uses = [use for use, _ in assign(tape, losses)]
+    with tape.paused():
+        for use in uses:
+            if type(use.module) not in RULES and mixes_rows(use, rows):
+                raise CoverageError(
+                    f"layer '{use.name}' ({type(use.module).__name__}) gives an example another output alone "
+                    "than in the batch, so its gradient depends on others and clipping bounds nothing; look for "
+                    "operations across the batch inside this layer (batch statistics)"
+                )
     weights = _weights(rows).to(losses)
     edges = [edge for use in uses for _, edge in use.edges]
     places = [(use, position) for use in uses for position, _ in use.edges]
@@ -69,13 +80,12 @@ def require_independent(tape: Tape, losses: Tensor) -> None:
 def _weights(rows: int) -> Tensor:
     """A power of two from 1/16 to 8 with a sign for each row, drawn afresh: no pattern of mixing can follow it.
 
-    Two rows are alike once in 16 times, so a pairing of n rows is missed with a chance of about 16**-(n/2). The first
-    two are forced to differ.
+    Every 16 rows have the 16 weights in a random order, so two rows near each other never have the same.
     """
-    words = torch.tensor(list(system().bytes(rows)))
-    if rows > 1:
-        words[1] = words[0] ^ (1 + int(words[1]) % 15)
-    return torch.ldexp(1.0 - 2.0 * (words // _EXPONENTS % 2), words % _EXPONENTS - _EXPONENTS // 2)
+    blocks = -(-rows // (2 * _EXPONENTS))
+    keys = torch.frombuffer(bytearray(system().bytes(16 * blocks * _EXPONENTS)), dtype=torch.int64)
+    order = keys.view(blocks, 2 * _EXPONENTS).argsort(1).flatten()[:rows]
+    return torch.ldexp(1.0 - 2.0 * (order // _EXPONENTS), order % _EXPONENTS - _EXPONENTS // 2)
 
 
 def _mixes(gradients: Sequence[Tensor], weights: Tensor) -> bool:

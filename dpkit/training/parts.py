@@ -116,7 +116,9 @@ class Gram:
     def squares(self) -> Tensor:
         """See :class:`Part`."""
         inputs, signals = squared_norms(self.inputs), squared_norms(self.signals)
-        ceiling = inputs * signals if self.inputs.dtype != torch.float64 else _squared_product(self.inputs, self.signals)
+        ceiling = (
+            inputs * signals if self.inputs.dtype != torch.float64 else _squared_product(self.inputs, self.signals)
+        )
         product = (self.inputs @ self.inputs.mT) * (self.signals @ self.signals.mT)
         terms = self.inputs.shape[3] + self.signals.shape[3] + 2 * self.inputs.shape[2] + 8
         guard = terms * torch.finfo(self.inputs.dtype).eps / 2 * ceiling

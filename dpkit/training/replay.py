@@ -24,7 +24,7 @@ from dpkit.training.norms import working_dtype
 from dpkit.training.parts import Dense
 from dpkit.training.tape import Use, tensors_in
 
-__all__ = ["Axes", "batch_axes", "replay"]
+__all__ = ["Axes", "batch_axes", "mixes_rows", "replay"]
 
 # what may be given to every example alike: nothing that can hold a tensor
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device, torch.memory_format)
@@ -132,6 +132,45 @@ def batch_axes(use: Use, rows: int, used: Collection[int]) -> Axes:
                 "examples share (positions, masks) over the batch"
             )
     return Axes(axes, outputs)
+
+
+def mixes_rows(use: Use, rows: int) -> bool:
+    """Whether a layer that is called again gives the first example another output alone than in its batch.
+
+    Answers false where nothing can be told: outputs that are not finite in the batch, layers that draw random numbers.
+
+    Args:
+        use: the recorded call.
+        rows: the number of examples, >= 2.
+
+    Returns:
+        True if the outputs differ by more than rounding (of 16-bit numbers, where the layer answers in them).
+
+    Raises:
+        CoverageError: as in :func:`replay`.
+    """
+    axes = batch_axes(use, rows, [i for i, _ in use.edges])
+    tensors = [tensor.detach() for tensor in tensors_in((use.args, use.kwargs))]
+    alone = [t if axis is None else t.narrow(axis, 0, 1) for t, axis in zip(tensors, axes.inputs, strict=True)]
+    before = torch.get_rng_state()
+    answers = []
+    for given in (tensors, alone):
+        args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
+        with torch.no_grad():
+            answers.append(tensors_in(use.module.forward(*args, **kwargs)))
+    if not torch.equal(before, torch.get_rng_state()):
+        torch.set_rng_state(before)
+        return False
+    return any(_differ(answers[0][i].narrow(axes.outputs[i], 0, 1), answers[1][i]) for i, _ in use.edges)
+
+
+def _differ(batched: Tensor, alone: Tensor) -> bool:
+    """Whether two answers differ by more than rounding."""
+    if batched.shape != alone.shape:
+        return True
+    share = 5e-2 if torch.finfo(alone.dtype).bits == 16 else 1e-3
+    size, gap = (x.double().norm() for x in (batched, batched.double() - alone.double()))
+    return bool(torch.isfinite(size)) and not bool(gap <= share * size)
 
 
 def _sequence_axes(module: nn.Module) -> tuple[dict[str, int | None], list[int]]:

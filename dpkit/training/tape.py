@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from dpkit.errors import CoverageError, ParameterError
 
@@ -76,7 +78,8 @@ class Tape:
         self.uses: list[Use] = []
         self._names = {module: name or type(module).__name__ for name, module in model.named_modules()}
         self._paused = False
-        self._finalizer = weakref.finalize(self, _install(weakref.ref(self)).remove)
+        self._held: dict[nn.Module, list[tuple[Tensor, int]]] = {}
+        self._finalizer = weakref.finalize(self, _remove, _install(weakref.ref(self)))
 
     def __enter__(self) -> Tape:
         return self
@@ -105,16 +108,26 @@ class Tape:
         finally:
             self._paused = before
 
-    def note(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object) -> None:
-        """Record one call, unless it cannot matter to any gradient."""
+    def watch(self, module: nn.Module) -> None:
+        """Before a call: refuse layers that mix examples or write them down, and remember what the layer holds."""
         if self._paused or module not in self._names:
             return
         if module.training or torch.is_grad_enabled():  # a frozen backbone under no_grad mixes and writes all the same
             _refuse_batch_statistics(self._names[module], module)
+        _refuse_table(self._names[module], module)
+        if torch.is_grad_enabled() and _owns_trainable(module):
+            _refuse_hooked_weights(self._names[module], module)
+        self._held[module] = _versions(module)
+
+    def note(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object) -> None:
+        """Record one call, unless it cannot matter to any gradient."""
+        if self._paused or module not in self._names:
+            return
+        self._refuse_writes(module)
         if not torch.is_grad_enabled() or not _owns_trainable(module):
             return
         outputs = tensors_in(output)
-        edges = tuple((i, _edge(tensor)) for i, tensor in enumerate(outputs) if tensor.requires_grad)
+        edges = _edges(outputs)
         if not edges:
             return
         inputs = tensors_in((args, kwargs))
@@ -131,6 +144,19 @@ class Tape:
             )
         )
 
+    def _refuse_writes(self, module: nn.Module) -> None:
+        """Refuse a layer whose call changed its parameters or buffers: they leave with the model, without noise."""
+        before = self._held.pop(module, None)
+        if before is None or "parametrizations" in self._names[module].split("."):  # those see weights, not data
+            return
+        now = _versions(module)
+        if len(now) != len(before) or any(a is not b or v != w for (a, v), (b, w) in zip(before, now, strict=True)):
+            raise CoverageError(
+                f"layer '{self._names[module]}' ({type(module).__name__}) changed its own parameters or buffers while "
+                "it was called on data, and they leave with the model without noise; let forward() write nothing, put "
+                "the layer in eval() mode, or make the Privatizer after lazy layers were initialised"
+            )
+
 
 def record(model: nn.Module) -> Tape:
     r"""Record the calls of a model's layers, for :func:`clipped_sum`.
@@ -140,7 +166,7 @@ def record(model: nn.Module) -> Tape:
 
     Args:
         model: any module tree. Layers that mix the examples of a batch (batch normalisation in training mode) are
-            refused when they are called.
+            refused when they are called, and so are layers that write parameters or buffers of their own.
 
     Returns:
         The tape. Leaving the ``with`` block, or ``close()``, ends the recording and keeps what was recorded.
@@ -172,15 +198,42 @@ def tensors_in(tree: object) -> list[Tensor]:
     return []
 
 
-def _install(reference: weakref.ref[Tape]) -> torch.utils.hooks.RemovableHandle:
-    """Register the global hook; it holds the tape weakly, so that a forgotten tape is collected and unhooked."""
+def _install(reference: weakref.ref[Tape]) -> tuple[torch.utils.hooks.RemovableHandle, ...]:
+    """Register the global hooks; they hold the tape weakly, so that a forgotten tape is collected and unhooked."""
+
+    def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+        tape = reference()
+        if tape is not None:
+            tape.watch(module)
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object) -> None:
         tape = reference()
         if tape is not None:
             tape.note(module, args, kwargs, output)
 
-    return register_module_forward_hook(hook, with_kwargs=True)
+    return register_module_forward_pre_hook(before), register_module_forward_hook(hook, with_kwargs=True)
+
+
+def _remove(handles: tuple[torch.utils.hooks.RemovableHandle, ...]) -> None:
+    """Unregister the hooks."""
+    for handle in handles:
+        handle.remove()
+
+
+def _versions(module: nn.Module) -> list[tuple[Tensor, int]]:
+    """The parameters and buffers that a module holds itself, with torch's counters of in-place changes."""
+    held = (*module._parameters.values(), *module._buffers.values())
+    return [(value, value._version) for value in held if value is not None and not value.is_inference()]
+
+
+def _edges(outputs: list[Tensor]) -> tuple[tuple[int, GradientEdge], ...]:
+    """Edges of the outputs that carry gradients, by position; a tensor that is returned twice has one."""
+    found: dict[tuple[Node, int], tuple[int, GradientEdge]] = {}
+    for i, tensor in enumerate(outputs):
+        if tensor.requires_grad:
+            edge = _edge(tensor)
+            found.setdefault((edge.node, edge.output_nr), (i, edge))
+    return tuple(found.values())
 
 
 def _edge(output: Tensor) -> GradientEdge:
@@ -216,4 +269,24 @@ def _refuse_batch_statistics(name: str, module: nn.Module) -> None:
         raise CoverageError(
             f"layer '{name}' ({type(module).__name__}) writes statistics of the data into the model's buffers, which "
             "are released with the model without noise; construct it with track_running_stats=False"
+        )
+
+
+def _refuse_table(name: str, module: nn.Module) -> None:
+    """Refuse embeddings that write, or whose gradient has another form."""
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        for option in ("max_norm", "scale_grad_by_freq", "sparse"):
+            if getattr(module, option) not in (None, False):
+                raise CoverageError(
+                    f"layer '{name}' ({type(module).__name__}) has {option}: it changes rows because they are in the "
+                    f"batch, or gives gradients that cannot be clipped; construct it without {option}"
+                )
+
+
+def _refuse_hooked_weights(name: str, module: nn.Module) -> None:
+    """Refuse layers whose weight a hook computes from other parameters: calling them again would not compute it."""
+    if any(isinstance(hook, (WeightNorm, SpectralNorm)) for hook in module._forward_pre_hooks.values()):
+        raise CoverageError(
+            f"layer '{name}' ({type(module).__name__}) computes its weight in a hook, where clipping does not see it; "
+            "use torch.nn.utils.parametrizations.weight_norm or spectral_norm instead of torch.nn.utils'"
         )

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError
@@ -62,6 +63,44 @@ def test_a_failed_call_leaves_graph_and_tape():
     with pytest.raises(CoverageError):
         clipped_sum(tape, bad, FlatClip(1.0))
     clipped_sum(tape, losses, FlatClip(1.0))
+
+
+def test_a_reentrant_checkpoint_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with record(model) as tape:
+        losses = losses_of(checkpoint(model[1], model[0](torch.ones(3, 2)), use_reentrant=True))
+    with pytest.raises(CoverageError, match="use_reentrant=False"):
+        clipped_sum(tape, losses, FlatClip(1.0))
+
+
+def test_complex_parameters_are_refused_by_name():
+    model = nn.Linear(3, 1, dtype=torch.complex64)
+    with record(model) as tape:
+        losses = model(torch.ones(2, 3, dtype=torch.complex64)).abs().squeeze(1)
+    with pytest.raises(CoverageError, match="'weight' is complex"):
+        clipped_sum(tape, losses, FlatClip(1.0))
+
+
+class Twice(nn.Module):
+    """Returns one tensor at two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        out = x * self.weight
+        return out, out
+
+
+@pytest.mark.parametrize("method", ["auto", "loop"])
+def test_a_tensor_that_is_returned_twice_counts_once(method):
+    model, inputs = Twice(), torch.randn(4, 3)
+    with record(model) as tape:
+        first, second = model(inputs)
+        losses = (first + 2 * second).sum(1)
+    found = clipped_sum(tape, losses, FlatClip(1e6), None, method).value["weight"]
+    torch.testing.assert_close(found, 3 * inputs.sum(0))
 
 
 def test_an_unused_parameter_has_a_zero_gradient():

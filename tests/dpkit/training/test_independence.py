@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dpkit.errors import LossError
+from dpkit.errors import CoverageError, LossError
 from dpkit.training import record
 from dpkit.training.independence import _weights, require_independent
 from tests.oracles.training import cases, losses_of
@@ -57,18 +59,36 @@ def test_losses_that_mix_examples_are_refused_with_the_layer(mix):
         check(model, mix, torch.randn(5, 3))
 
 
+class Normalised(nn.Module):
+    """A batch normalisation written by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain, self.offset = nn.Parameter(torch.ones(3)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        return (x - x.mean(0)) / (x.std(0, correction=0) + 1e-5) * self.gain + self.offset
+
+
+def test_a_first_layer_that_mixes_examples_is_refused_by_name():
+    model = nn.Sequential(Normalised(), nn.Linear(3, 2))
+    with pytest.raises(CoverageError, match=r"layer '0' \(Normalised\)"):
+        check(model, losses_of, torch.randn(14, 3))
+
+
 @pytest.mark.parametrize("distance", [1, 2, 4, 7, 8, 14, 16])
 def test_mixing_at_any_distance_is_refused(distance):
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
-    # 56 rows, in cycles of 2 or more: all weights alike along every cycle has a chance of at most 16**-28
+    # missed only if whole blocks of 16 weights repeat: a chance of 1 / 16! for the least
     with pytest.raises(LossError, match="layer '0'"):
         check(model, lambda out: (out * out.roll(distance, 0)).sum(1), torch.randn(56, 3))
 
 
-def test_two_rows_never_have_the_same_weight():
-    for _ in range(200):
-        first, second = _weights(2).tolist()
-        assert first != second
+@pytest.mark.parametrize("rows", [2, 16, 33])
+def test_rows_near_each_other_never_have_the_same_weight(rows):
+    for block in _weights(rows).split(16):
+        assert len(set(block.tolist())) == len(block)
+        assert all(abs(math.frexp(weight)[0]) == 0.5 for weight in block.tolist())
 
 
 def test_time_and_batch_exchanged_are_refused_even_at_equal_size():

@@ -23,7 +23,7 @@ def names(tape):
 
 
 def installed():
-    return len(torch_module._global_forward_hooks)
+    return len(torch_module._global_forward_hooks) + len(torch_module._global_forward_pre_hooks)
 
 
 def test_the_model_is_untouched_while_it_is_recorded():
@@ -137,6 +137,59 @@ def test_batch_norm_with_fixed_statistics_is_allowed():
     with record(model) as tape:
         losses = losses_of(model(torch.randn(2, 3)))
     assert set(clipped_sum(tape, losses, FlatClip(1.0)).value) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+class Writes(nn.Module):
+    """Keeps a running mean of its inputs, in place or by assignment."""
+
+    def __init__(self, assign):
+        super().__init__()
+        self.assign, self.weight = assign, nn.Parameter(torch.ones(3))
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x):
+        with torch.no_grad():
+            if self.assign:
+                self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+            else:
+                self.mean.mul_(0.9).add_(0.1 * x.mean(0))
+        return x * self.weight
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_a_layer_that_writes_its_inputs_down_is_refused(assign):
+    model = nn.Sequential(nn.Identity(), Writes(assign))
+    for mode in (torch.enable_grad, torch.no_grad):
+        with record(model), mode(), pytest.raises(CoverageError, match="layer '1'"):
+            model(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("option", [{"max_norm": 0.1}, {"scale_grad_by_freq": True}, {"sparse": True}], ids=str)
+def test_embeddings_that_treat_rows_of_the_batch_apart_are_refused_untouched(option):
+    table = nn.Embedding(5, 3, **option)
+    before = table.weight.detach().clone()
+    with record(table), pytest.raises(CoverageError, match=next(iter(option))):
+        table(torch.tensor([1, 2]))
+    assert torch.equal(table.weight, before)
+
+
+def test_spectral_norm_may_write_what_it_computes_from_weights():
+    model = nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2))
+    with record(model) as tape:
+        model(torch.ones(2, 3))
+        with torch.no_grad():
+            model.parametrizations.weight.original.mul_(0.5)
+        model(torch.ones(2, 3))
+    assert len(tape.uses) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own: these are deprecated
+@pytest.mark.parametrize("wrap", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.Bilinear(3, 3, 2)], ids=str)
+def test_weights_computed_in_a_hook_are_refused(wrap, layer):
+    model = wrap(copy.deepcopy(layer))
+    with record(model), pytest.raises(CoverageError, match="hook"):
+        model(*[torch.ones(2, 3)] * (1 + isinstance(layer, nn.Bilinear)))
 
 
 def test_only_modules_are_recorded():
