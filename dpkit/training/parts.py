@@ -145,7 +145,8 @@ def _squared_product(inputs: Tensor, signals: Tensor) -> Tensor:
         peak = torch.linalg.vector_norm(flat, float("inf"), dim=1)
         norms.append(torch.linalg.vector_norm(flat / torch.where(peak == 0, 1.0, peak)[:, None], dim=1))
         peaks.append(peak)
-    return (norms[0] * norms[1] * (peaks[0] * peaks[1])).square()
+    product: Tensor = norms[0] * norms[1] * (peaks[0] * peaks[1])
+    return product.square()
 
 
 def _weighted(signals: Tensor, weights: Tensor) -> Tensor:

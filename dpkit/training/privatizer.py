@@ -34,7 +34,10 @@ class Privatizer:
     ``release()`` writes the noisy gradient, so a forgotten release trains on nothing. The forward passes between two
     releases are recorded from construction until ``close()``; run evaluation under ``torch.no_grad()``.
 
-    The first batch of two or more examples is checked for losses that mix examples, which costs two backward passes.
+    The first batch of two or more examples is checked for losses and layers that mix examples, which costs two backward
+    passes. Not seen are: mixing that begins after that batch or before the first recorded layer (a batch centred by its
+    own mean), a divisor computed from the batch, mixing between examples other than the first inside a layer of your
+    own, and data that code outside the layers' own parameters and buffers keeps (a list, another module's buffer).
 
     Guarantee:
         Each ``release()`` is one Gaussian mechanism on the sum of clipped gradients; its event, sampled by ``sampling``
@@ -182,7 +185,7 @@ class Privatizer:
         release = GaussianMechanism(multiplier).release(
             query, sampling=self._sampling, ledger=self._ledger, entropy=self._entropy
         )
-        # The noise is drawn: this sum is spent before anything is written, so that an interrupt cannot release it again.
+        # The noise is drawn: the sum is spent before anything is written, so that no interrupt can release it again.
         self._sum, self._units, self._drawn = None, None, False
         self._latest, self._coming = multiplier, None
         self._steps += 1
