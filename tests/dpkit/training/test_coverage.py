@@ -12,6 +12,8 @@ from dpkit.training import clipped_sum, record
 from dpkit.training.coverage import assign
 from tests.oracles.training import Attention, Scaled, cases, losses_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's own, for even kernels
+
 
 class Reused(nn.Module):
     """Uses a layer's weight in a function too: the tied embedding of many language models."""

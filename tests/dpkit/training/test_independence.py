@@ -11,6 +11,8 @@ from dpkit.training import record
 from dpkit.training.independence import _weights, require_independent
 from tests.oracles.training import cases, losses_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's own, for even kernels
+
 
 def check(model, losses_from, inputs):
     with record(model) as tape:
