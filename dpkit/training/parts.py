@@ -156,7 +156,9 @@ def _weighted(signals: Tensor, weights: Tensor) -> Tensor:
     stays has an entry of at least :math:`2^{26}` times the least normal number: the subnormal roundings of a row of up
     to :math:`2^{30}` entries are below :math:`2^{-32}` of it.
     """
-    peaks = torch.linalg.vector_norm(signals.flatten(1), float("inf"), dim=1).double() * weights
+    if not signals.numel():
+        return signals
+    peaks = signals.flatten(1).abs().amax(1).double() * weights  # vector_norm(inf) takes twenty times as long
     kept = torch.where(peaks < torch.finfo(signals.dtype).tiny * 2.0**26, 0.0, weights).to(signals.dtype)
     return signals * kept.view(-1, *[1] * (signals.dim() - 1))
 
