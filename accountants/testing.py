@@ -270,8 +270,9 @@ def event_strategy(max_leaves: int = 5) -> SearchStrategy[Event]:
         max_leaves: the most core events in one drawn event.
 
     Example:
-        >>> event_strategy().__class__.__name__ != ""
-        True
+        >>> from hypothesis import find
+        >>> find(event_strategy(), lambda event: isinstance(event, Repeated) and event.times == 3).times
+        3
     """
     from hypothesis import strategies as st
 

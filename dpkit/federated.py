@@ -166,6 +166,7 @@ def private_mean(
     Raises:
         ParameterError: updates, plan, mechanism and denominator do not fit together; nothing is recorded.
         BoundError: bounds differ, or have a norm that the Gaussian cannot use.
+        StateError: the open draw of `sampling` was released before; nothing is recorded.
         secagg.errors.SecAggError: the protocol refused; nothing is opened or recorded.
 
     Example:

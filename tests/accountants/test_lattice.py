@@ -99,3 +99,10 @@ def test_many_parties_and_wide_noise_are_fine():
 
 def test_too_little_noise_has_no_slack():
     assert share_slack(0.2, 50, smoothing_tau(1)) == (math.inf, math.inf)
+
+
+def test_the_figures_of_the_explanation():
+    tau = 4.0
+    assert all(max(share_slack(1.5, n, tau)) < 1e-12 for n in (3, 4, 10, 100, 10_000, 1_000_000))
+    assert 1e-10 < max(share_slack(1.5, 2, tau)) < 5e-10
+    assert max(share_slack(2.0, 2, tau)) < 2e-17

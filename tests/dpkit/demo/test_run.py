@@ -32,8 +32,19 @@ def test_every_round_is_recorded_once_and_within_budget(compared):
     assert ledger.seeded_releases == SMALL.rounds
 
 
-def test_totals_are_bit_identical_over_protocols(compared):
-    assert compared.compared
+def test_comparing_feeds_the_same_shares_through_both_protocols(digits, monkeypatch):
+    honest, seen = secagg.simulate, []
+
+    def watching(plan, vectors, **more):
+        result = honest(plan, vectors, **more)
+        seen.append((type(plan), vectors.tobytes(), result.total.tobytes()))
+        return result
+
+    monkeypatch.setattr(secagg, "simulate", watching)
+    assert run(dataclasses.replace(SMALL, compare=True), digits=digits).compared
+    assert [kind for kind, _, _ in seen] == [secagg.BFVSum, secagg.PlainSum] * SMALL.rounds
+    assert all(one[1:] == other[1:] for one, other in zip(seen[::2], seen[1::2], strict=True))
+    assert len({vectors for _, vectors, _ in seen}) == SMALL.rounds
 
 
 def test_protocols_train_the_same_model(compared, digits):
