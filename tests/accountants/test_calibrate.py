@@ -16,9 +16,11 @@ from accountants import (
     RDPAccountant,
     Relation,
     RelationError,
+    UnsupportedEventError,
     calibrate,
     epsilon,
 )
+from accountants.calibrate import max_times
 
 
 @settings(max_examples=15)
@@ -134,3 +136,96 @@ def test_useless_lattices_end_at_once():
 
     found = calibrate(shares, epsilon=1.0, delta=1e-5, relation="add_remove", bracket=(1e-6, 1e3))
     assert 5.0 < found < 100.0
+
+
+class Counting:
+    """The Rényi accountant, with the number of questions it was asked."""
+
+    def __init__(self):
+        self.asked = 0
+        self.inner = RDPAccountant()
+
+    def epsilon(self, what, *, delta, relation=None):
+        self.asked += 1
+        return self.inner.epsilon(what, delta=delta, relation=relation)
+
+    def delta(self, what, *, epsilon, relation=None):
+        return self.inner.delta(what, epsilon=epsilon, relation=relation)
+
+    def supports(self, what, *, relation=None):
+        return self.inner.supports(what, relation=relation)
+
+
+@pytest.mark.parametrize("delta", [1e-5, 1e-100])
+@pytest.mark.parametrize("target", [1e-3, 0.1, 2.0, 50.0])
+def test_few_evaluations_from_no_bracket_at_all(target, delta):
+    for q, times in [(1.0, 1), (1.0, 10**6), (0.1, 100), (0.01, 10**4), (1e-4, 10**5)]:
+        accountant = Counting()
+        calibrate(
+            lambda z, q=q, times=times: PoissonSampled(Gaussian(z), q) * times,
+            epsilon=target,
+            delta=delta,
+            relation="add_remove",
+            accountant=accountant,
+        )
+        assert accountant.asked <= 10
+
+
+@settings(max_examples=20)
+@given(
+    log_z=st.floats(math.log(0.3), math.log(300.0)),
+    q=st.sampled_from([1.0, 0.1, 0.01]),
+    log_target=st.floats(math.log(1e-3), math.log(50.0)),
+    log_delta=st.floats(-100.0, -1.0),
+    relation=st.sampled_from(Relation),
+)
+def test_max_times_is_the_last_that_fits(log_z, q, log_target, log_delta, relation):
+    event = PoissonSampled(Gaussian(math.exp(log_z)), q)
+    target, delta = math.exp(log_target), 10.0**log_delta
+    times = max_times(event, epsilon=target, delta=delta, relation=relation)
+    assert times == 0 or epsilon(event * times, delta=delta, relation=relation) <= target
+    assert epsilon(event * (times + 1), delta=delta, relation=relation) > target
+
+
+def test_max_times_counts_every_release():
+    accountant = Counting()
+    event = PoissonSampled(Gaussian(3.0), 0.1)
+    fits = [n for n in range(1, 200) if RDPAccountant().epsilon(event * n, delta=1e-6, relation="add_remove") <= 2.0]
+    found = max_times(event, epsilon=2.0, delta=1e-6, relation="add_remove", accountant=accountant)
+    assert type(found) is int
+    assert fits == list(range(1, found + 1))
+    assert accountant.asked <= 10
+    pair = max_times(event * 2, epsilon=2.0, delta=1e-6, relation="add_remove", accountant=accountant)
+    assert pair == found // 2
+
+
+def test_max_times_of_extremes():
+    assert max_times(Gaussian(0.1), epsilon=0.1, delta=1e-6, relation="add_remove") == 0
+    many = max_times(Gaussian(1e6), epsilon=1.0, delta=1e-6, relation="add_remove")
+    assert epsilon(Gaussian(1e6) * many, delta=1e-6, relation="add_remove") <= 1.0
+    assert epsilon(Gaussian(1e6) * (many + 1), delta=1e-6, relation="add_remove") > 1.0
+    assert many > 10**10
+
+
+@pytest.mark.parametrize(
+    "event", [PoissonSampled(Gaussian(1.0), 0.0), Gaussian(1e12), Gaussian(1e12) * 2**50, Gaussian(1e12) * 0]
+)
+def test_max_times_of_what_costs_next_to_nothing(event):
+    with pytest.raises(CalibrationError, match="bind somewhere"):
+        max_times(event, epsilon=50.0, delta=1e-6, relation="add_remove")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"epsilon": 0.0}, {"epsilon": math.nan}, {"delta": 0.0}, {"delta": 1.0}, {"event": 3.0}]
+)
+def test_max_times_checks_its_parameters(arguments):
+    with pytest.raises(EventError, match=f"^{next(iter(arguments))} must be"):
+        max_times(**{"event": Gaussian(1.0), "epsilon": 1.0, "delta": 1e-6, "relation": "add_remove", **arguments})
+    with pytest.raises(RelationError):
+        max_times(Gaussian(1.0), epsilon=1.0, delta=1e-6, relation=None)
+
+
+def test_max_times_says_why_an_event_has_no_bound():
+    event = PoissonSampled(PoissonSampled(Gaussian(1.0), 0.1) * 2, 0.5)
+    with pytest.raises(UnsupportedEventError, match="draw a batch per release"):
+        max_times(event, epsilon=1.0, delta=1e-6, relation="add_remove")
