@@ -33,7 +33,7 @@ from accountants.errors import UnsupportedEventError
 from accountants.events import Event, Gaussian, Laplace, PoissonSampled
 from accountants.relation import Relation
 
-__all__ = ["Noise", "Pair", "Shape", "dominating_pairs"]
+__all__ = ["AtomPair", "Noise", "Pair", "Shape", "dominating_pairs"]
 
 
 @final
@@ -52,24 +52,50 @@ class Shape(StrEnum):
     REMOVE = "remove"  # (1-q)N(0)+qN(d) vs N(0)
     ADD = "add"  # N(0) vs (1-q)N(0)+qN(d)
     ANTIPODAL = "antipodal"  # (1-q)N(0)+qN(d) vs (1-q)N(0)+qN(-d)
+    MIRROR = "mirror"  # REMOVE where its loss is > 0, the mirror image of that below, an atom at 0 between
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One direction: the laws (P, Q) on the line that dominate an event, in units of the shift.
+    r"""One direction: the laws (P, Q) on the line that dominate an event, in units of the shift.
 
     Args:
         noise: the family.
         scale: standard deviation (Gaussian) or scale (Laplace) / shift.
         shape: how P and Q are built.
         sampling_prob: q; 1 for an unsampled event.
+        size: records that change together; above 1 only REMOVE and ADD, where the laws with the records are
+            :math:`\sum_j \mathrm{Binomial}(size, q)(j)\,N(jd)`.
     """
 
     noise: Noise
     scale: float
     shape: Shape
     sampling_prob: float = 1.0
+    size: int = 1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AtomPair:
+    r"""One direction as finitely many atoms, in one form for all: P's masses and the losses log(P/Q).
+
+    The hockey-stick divergence is :math:`F + (1-F)\sum_i p_i (1 - e^{\epsilon - L_i})_+` with F = ``failure``, p =
+    e^``log_p`` and L = ``loss``; Q has the masses :math:`(1-F) p_i e^{-L_i}` and, if they do not sum to 1, the rest of
+    its mass where P has none.
+
+    Args:
+        log_p: log-masses of P given a finite loss; they sum to 1 up to rounding.
+        loss: log(P/Q) at each atom, finite, ascending, with relative accuracy.
+        failure: P's mass where Q has none.
+        spare: Q's mass where P has none, in units of 1-F, where it is known to relative accuracy; None to sum it up.
+    """
+
+    log_p: tuple[float, ...]
+    loss: tuple[float, ...]
+    failure: float = 0.0
+    spare: float | None = None
 
 
 _DISTANCE = {Relation.add_remove: 1.0, Relation.zero_out: 1.0, Relation.replace_one: 2.0}
