@@ -1,7 +1,7 @@
 """accountants: what did it cost? Events, a ledger of them, and certified upper bounds of what they reveal.
 
-Modules, in the order data flows: relation, events, fold, pairs, moments, rdp (with conversion), accountant, best,
-ledger, statement, calibrate, testing.
+Modules, in the order data flows: relation, events, slack, fold, pairs, moments, rdp (with conversion), accountant,
+best, ledger, statement, calibrate, testing.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")
@@ -24,13 +24,27 @@ from accountants.errors import (
     UnsupportedEventError,
 )
 from accountants.events import (
+    ZCDP,
+    ApproxDP,
+    BoundedRange,
     Composed,
+    DiscreteGaussian,
+    DiscreteLaplace,
     DistributedDiscreteGaussian,
+    DominatingPair,
     Event,
+    FixedSizeSampled,
     Gaussian,
+    Group,
     Laplace,
+    NonPrivate,
     PoissonSampled,
+    PureDP,
+    RandomizedResponse,
+    RDPCurve,
     Repeated,
+    Skellam,
+    TruncatedPoissonSampled,
     Within,
 )
 from accountants.ledger import Ledger
@@ -39,24 +53,38 @@ from accountants.relation import Relation
 from accountants.statement import Statement
 
 __all__ = [
+    "ZCDP",
     "Accountant",
     "AccountingError",
+    "ApproxDP",
+    "BoundedRange",
     "CalibrationError",
     "Composed",
     "Curve",
+    "DiscreteGaussian",
+    "DiscreteLaplace",
     "DistributedDiscreteGaussian",
+    "DominatingPair",
     "Event",
     "EventError",
+    "FixedSizeSampled",
     "Gaussian",
+    "Group",
     "Laplace",
     "Ledger",
     "LedgerError",
+    "NonPrivate",
     "PoissonSampled",
+    "PureDP",
     "RDPAccountant",
+    "RDPCurve",
+    "RandomizedResponse",
     "Relation",
     "RelationError",
     "Repeated",
+    "Skellam",
     "Statement",
+    "TruncatedPoissonSampled",
     "UnsupportedEventError",
     "Within",
     "calibrate",

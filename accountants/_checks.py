@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Real
 from operator import index
 
 from accountants.errors import AccountingError, EventError
 
-__all__ = ["MOST", "check_count", "check_delta", "check_epsilon", "check_finite", "check_positive", "check_prob"]
+__all__ = [
+    "MOST",
+    "check_count",
+    "check_delta",
+    "check_epsilon",
+    "check_finite",
+    "check_numbers",
+    "check_positive",
+    "check_prob",
+]
 
 
 MOST = 2**53
@@ -72,6 +82,23 @@ def check_count(name: str, value: object, least: int, advice: str, error: type[A
     if not least <= number <= MOST:
         raise error(_message(name, rule, value, advice))
     return number
+
+
+def check_numbers(name: str, values: object, advice: str) -> tuple[float, ...]:
+    """A non-empty tuple of floats, infinities among them; NaN, bool and what is no number are refused."""
+    rule = "a sequence of numbers"
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise EventError(_message(name, rule, values, advice))
+    given = tuple(values)
+    if not given or not all(isinstance(value, Real) and not isinstance(value, bool) for value in given):
+        raise EventError(_message(name, rule, given, advice))
+    try:
+        numbers = tuple(float(value) + 0.0 for value in given)
+    except OverflowError:
+        raise EventError(_message(name, rule, given, advice)) from None
+    if any(math.isnan(number) for number in numbers):
+        raise EventError(_message(name, f"{rule}, none of them NaN", given, advice))
+    return numbers
 
 
 def check_delta(value: object) -> float:

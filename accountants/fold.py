@@ -14,7 +14,7 @@ from typing import final
 
 from accountants._checks import check_count
 from accountants._lattice import share_slack, smoothing_tau
-from accountants._numerics import round_down, round_up, sum_up
+from accountants._numerics import round_down, round_up
 from accountants.errors import UnsupportedEventError
 from accountants.events import (
     Composed,
@@ -25,8 +25,11 @@ from accountants.events import (
     Repeated,
     Within,
 )
+from accountants.slack import Slack, total_slack
 
 __all__ = ["Expansion", "Folded", "expand", "fold"]
+
+_NONE = Slack()
 
 
 @final
@@ -36,13 +39,11 @@ class Expansion:
 
     Args:
         parts: the events inside, each with its count.
-        up: as in :class:`~accountants.events.Within`, for one use of the event.
-        down: likewise.
+        slack: of one use of the event.
     """
 
     parts: tuple[tuple[Event, int], ...]
-    up: float = 0.0
-    down: float = 0.0
+    slack: Slack = _NONE
 
 
 @final
@@ -52,13 +53,11 @@ class Folded:
 
     Args:
         parts: distinct core events with their total counts, in the order first met; counts are >= 1.
-        up: total slack upwards, rounded up.
-        down: total slack downwards, rounded up.
+        slack: the total, rounded up.
     """
 
     parts: tuple[tuple[Event, int], ...]
-    up: float
-    down: float
+    slack: Slack
 
 
 def fold(entries: Iterable[tuple[Event, int]]) -> Folded:
@@ -78,8 +77,7 @@ def fold(entries: Iterable[tuple[Event, int]]) -> Folded:
         ((Gaussian(noise_multiplier=1.0), 10), (Gaussian(noise_multiplier=3.0), 5))
     """
     counts: dict[Event, int] = {}
-    ups: list[float] = []
-    downs: list[float] = []
+    slacks: list[Slack] = []
     stack = list(entries)[::-1]
     while stack:
         event, times = stack.pop()
@@ -89,11 +87,10 @@ def fold(entries: Iterable[tuple[Event, int]]) -> Folded:
         if expansion is None:
             counts[event] = _count(counts.get(event, 0) + times)
             continue
-        if expansion.up or expansion.down:
-            ups.append(round_up(times * expansion.up))
-            downs.append(round_up(times * expansion.down))
+        if expansion.slack != _NONE:
+            slacks.append(expansion.slack.times(times))
         stack.extend((part, _count(times * count)) for part, count in reversed(expansion.parts))
-    return Folded(tuple(counts.items()), sum_up(ups), sum_up(downs))
+    return Folded(tuple(counts.items()), total_slack(slacks))
 
 
 def _count(times: int) -> int:
@@ -125,7 +122,7 @@ def _(event: Repeated) -> Expansion:
 
 @expand.register
 def _(event: Within) -> Expansion:
-    return Expansion(((event.event, 1),), event.up, event.down)
+    return Expansion(((event.event, 1),), Slack(event.up, event.down))
 
 
 @expand.register
@@ -143,7 +140,8 @@ def _(event: DistributedDiscreteGaussian) -> Expansion:
             event=event,
         )
     multiplier = round_down(math.sqrt(shares) * sigma / event.l2_bound, 8)
-    return Expansion(((Gaussian(multiplier), 1),), round_up(event.dim * up), round_up(event.dim * down))
+    slack = Slack(round_up(event.dim * up), round_up(event.dim * down))
+    return Expansion(((Gaussian(multiplier), 1),), slack)
 
 
 @expand.register
@@ -155,10 +153,11 @@ def _(event: PoissonSampled) -> Expansion | None:
     if event.sampling_prob == 1.0:
         return Expansion(((event.event, 1),))
     inner = fold([(event.event, 1)])
+    slack = inner.slack.sampled(event.sampling_prob)
     if not inner.parts:
-        return Expansion((), inner.up, inner.down)
+        return Expansion((), slack)
     sampled = _sampled(event, _one_event(event, inner.parts))
-    return None if sampled == event else Expansion(((sampled, 1),), inner.up, inner.down)
+    return None if sampled == event else Expansion(((sampled, 1),), slack)
 
 
 def _one_event(event: PoissonSampled, parts: tuple[tuple[Event, int], ...]) -> Event:

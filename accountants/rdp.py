@@ -148,10 +148,13 @@ class RDPAccountant:
         log_delta = _log_down(check_delta(delta))
         content, relation = folded(what, relation)
         total = _total(content, relation)
-        slack = sum_up((content.up, content.down))
-        base = best_epsilon(total.rdp, log_delta - content.up, CONVERSIONS[self.conversion], self.orders)
-        cost = min(base, total.pure_epsilon) + slack
-        return round_up(cost) if cost > 0.0 else 0.0
+
+        def base(log_delta: float) -> float:
+            cost = best_epsilon(total.rdp, log_delta, CONVERSIONS[self.conversion], self.orders)
+            cost = min(cost, total.pure_epsilon)
+            return round_up(cost) if cost > 0.0 else 0.0
+
+        return content.slack.epsilon(base, log_delta)
 
     def delta(self, what: Account | Event, *, epsilon: float, relation: Relation | str | None = None) -> float:
         """An upper bound of delta.
@@ -177,11 +180,14 @@ class RDPAccountant:
         target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
         content, relation = folded(what, relation)
         total = _total(content, relation)
-        inner = target - sum_up((content.up, content.down))
-        if inner >= total.pure_epsilon:
-            return 0.0
-        log_delta = best_log_delta(total.rdp, inner, CONVERSIONS[self.conversion], self.orders) + content.up
-        return min(1.0, round_up(math.exp(min(log_delta, 0.0)), 16))
+
+        def base(inner: float) -> float:
+            if inner >= total.pure_epsilon:
+                return 0.0
+            log_delta = best_log_delta(total.rdp, inner, CONVERSIONS[self.conversion], self.orders)
+            return min(1.0, round_up(math.exp(min(log_delta, 0.0)), 16))
+
+        return content.slack.delta(base, target)
 
     def supports(self, what: Account | Event, *, relation: Relation | str | None = None) -> bool:
         """Whether every event in ``what`` has a sound curve here.

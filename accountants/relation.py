@@ -27,6 +27,9 @@ class Relation(StrEnum):
     replace_one = "replace_one"
     zero_out = "zero_out"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
 
 def as_relation(value: object) -> Relation:
     """The relation that a caller named, or a clear refusal (shared: used at every public edge)."""

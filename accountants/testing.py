@@ -17,13 +17,27 @@ from typing import TYPE_CHECKING, Any, final
 from accountants.accountant import Accountant
 from accountants.errors import LawError
 from accountants.events import (
+    ZCDP,
+    ApproxDP,
+    BoundedRange,
     Composed,
+    DiscreteGaussian,
+    DiscreteLaplace,
     DistributedDiscreteGaussian,
+    DominatingPair,
     Event,
+    FixedSizeSampled,
     Gaussian,
+    Group,
     Laplace,
+    NonPrivate,
     PoissonSampled,
+    PureDP,
+    RandomizedResponse,
+    RDPCurve,
     Repeated,
+    Skellam,
+    TruncatedPoissonSampled,
     Within,
 )
 from accountants.ledger import Ledger
@@ -68,9 +82,27 @@ class Law:
     check: Callable[[Accountant, EventRow, Event, Relation, float], None]
 
 
-def _louder(event: DistributedDiscreteGaussian) -> Event:
-    return replace(event, local_stddev=1.5 * event.local_stddev)
+def _times(name: str, factor: float) -> Callable[[Any], Event]:
+    """The event with one number multiplied."""
+    return lambda event: replace(event, **{name: factor * getattr(event, name)})
 
+
+def _coin(heads: float) -> DominatingPair:
+    """A coin that shows the record's bit with this probability."""
+    law = (math.log(heads), math.log1p(-heads))
+    return DominatingPair(law, law[::-1])
+
+
+def _blurred(pair: DominatingPair) -> Event:
+    """The pair after one more fair coin in four has replaced its outcome."""
+    log_p, log_q = (
+        tuple(math.log(0.75 * math.exp(log) + 0.25 / len(law)) for log in law) for law in (pair.log_p, pair.log_q)
+    )
+    return DominatingPair(log_p, log_q)
+
+
+_HALF = (math.log(0.5), math.log(0.5))
+_LOST = DominatingPair((math.log(0.6), math.log(0.4), -math.inf), (math.log(0.4), math.log(0.5), math.log(0.1)))
 
 #: One row for each public event: a new event is a new row, and inherits every law.
 EVENTS: tuple[EventRow, ...] = (
@@ -79,8 +111,39 @@ EVENTS: tuple[EventRow, ...] = (
     EventRow(
         DistributedDiscreteGaussian,
         (DistributedDiscreteGaussian(1.5, 20, 8.0, 1000), DistributedDiscreteGaussian(40.0, 1, 16.0, 10)),
-        _louder,
+        _times("local_stddev", 1.5),
     ),
+    EventRow(
+        DiscreteGaussian,
+        (DiscreteGaussian(4.0, 2.0), DiscreteGaussian(0.7, 1.0), DiscreteGaussian(10.0, 8.0, dim=100)),
+        _times("stddev", 1.5),
+    ),
+    EventRow(DiscreteLaplace, (DiscreteLaplace(0.5, 1.0), DiscreteLaplace(20.0, 7.5)), _times("scale", 1.5)),
+    EventRow(Skellam, (Skellam(100.0, 10.0, 5.0), Skellam(2.0, 1.0, 1.0)), _times("variance", 1.5)),
+    EventRow(
+        RandomizedResponse,
+        (RandomizedResponse(1.0), RandomizedResponse(3.0, 10), RandomizedResponse(0.0, 4)),
+        _times("epsilon", 0.5),
+    ),
+    EventRow(BoundedRange, (BoundedRange(0.1), BoundedRange(2.0)), _times("epsilon", 0.5)),
+    EventRow(
+        PureDP,
+        (PureDP(0.5, Relation.add_remove), PureDP(3.0, Relation.replace_one), PureDP(0.0, Relation.zero_out)),
+        _times("epsilon", 0.5),
+    ),
+    EventRow(
+        ApproxDP,
+        (ApproxDP(1.0, 1e-12, Relation.add_remove), ApproxDP(0.2, 1e-4, Relation.replace_one)),
+        _times("delta", 0.5),
+    ),
+    EventRow(ZCDP, (ZCDP(0.01, Relation.add_remove), ZCDP(1.0, Relation.replace_one)), _times("rho", 0.5)),
+    EventRow(
+        RDPCurve,
+        (RDPCurve((1.5, 2.0, 8.0, 32.0), (0.1, 0.15, 0.6, math.inf), Relation.add_remove),),
+        lambda e: replace(e, values=tuple(value / 2.0 for value in e.values)),
+    ),
+    EventRow(NonPrivate, (NonPrivate(),), lambda e: e),
+    EventRow(DominatingPair, (_coin(0.7), _LOST, DominatingPair(_HALF, _HALF)), _blurred),
     EventRow(
         Within,
         (Within(Gaussian(2.0), 0.01, 0.02), Within(Within(Laplace(1.0), 1e-9, 0.0) * 3, 0.0, 1e-3)),
@@ -95,8 +158,43 @@ EVENTS: tuple[EventRow, ...] = (
             PoissonSampled(Gaussian(1.0) + Gaussian(2.0) * 3, 0.05),
             PoissonSampled(PoissonSampled(Gaussian(1.0), 0.3), 0.3),
             PoissonSampled(Within(Gaussian(2.0), 1e-6, 1e-6), 0.2),
+            PoissonSampled(DiscreteLaplace(2.0, 3.0), 0.1),
+            PoissonSampled(DiscreteGaussian(2.0, 2.0), 0.1),
+            PoissonSampled(DiscreteGaussian(2.0, 3.0, dim=5), 0.1),
+            PoissonSampled(Skellam(9.0, 4.0, 2.0), 0.05),
+            PoissonSampled(_coin(0.8), 0.1),
+            PoissonSampled(ApproxDP(1.0, 1e-10, Relation.add_remove), 0.1),
         ),
         lambda e: PoissonSampled(e.event, e.sampling_prob / 2.0),
+    ),
+    EventRow(
+        FixedSizeSampled,
+        (
+            FixedSizeSampled(Gaussian(2.0), 1000, 10),
+            FixedSizeSampled(Gaussian(1.0), 10, 5),
+            FixedSizeSampled(Laplace(4.0), 100, 3),
+            FixedSizeSampled(Gaussian(3.0) + Gaussian(4.0), 100, 7),
+            FixedSizeSampled(FixedSizeSampled(Gaussian(2.0), 100, 10), 1000, 100),
+        ),
+        lambda e: replace(e, batch=e.batch // 2),
+    ),
+    EventRow(
+        TruncatedPoissonSampled,
+        (
+            TruncatedPoissonSampled(Gaussian(1.0), 0.01, 10_000, 180),
+            TruncatedPoissonSampled(Laplace(1.0), 0.1, 100, 100),
+        ),
+        lambda e: replace(e, population=e.population // 2),
+    ),
+    EventRow(
+        Group,
+        (
+            Group(Gaussian(3.0), 3),
+            Group(PoissonSampled(Gaussian(2.0), 0.01) * 100, 2),
+            Group(PoissonSampled(Laplace(5.0), 0.1), 3),
+            Group(Within(Laplace(2.0), 1e-6, 1e-6) + ApproxDP(0.1, 1e-12, Relation.add_remove), 2),
+        ),
+        lambda e: Group(e.event, e.size - 1),
     ),
     EventRow(
         Repeated,

@@ -8,10 +8,14 @@ from accountants.testing import EVENTS
 
 
 def test_the_best_is_never_worse_than_any_accountant():
+    others = (RDPAccountant(conversion="mironov2017"),)
     for row in EVENTS:
         for event in row.examples:
+            able = [a for a in (*ACCOUNTANTS, *others) if a.supports(event, relation="add_remove")]
+            if not able:
+                continue
             best = epsilon(event, delta=1e-6, relation="add_remove")
-            for accountant in (*ACCOUNTANTS, RDPAccountant(conversion="mironov2017")):
+            for accountant in able:
                 assert best <= accountant.epsilon(event, delta=1e-6, relation="add_remove") * (1 + 1e-8)
 
 

@@ -49,10 +49,10 @@ def test_fold_is_the_obvious_recursion(event):
     core, up, down = _walk(event)
     folded = fold([(event, 1)])
     assert Counter(dict(folded.parts)) == core
-    assert up <= folded.up * (1 + 1e-15)
-    assert folded.up <= up * (1 + 1e-13) + 1e-320
-    assert down <= folded.down * (1 + 1e-15)
-    assert folded.down <= down * (1 + 1e-13) + 1e-320
+    assert up <= folded.slack.up * (1 + 1e-15)
+    assert folded.slack.up <= up * (1 + 1e-13) + 1e-320
+    assert down <= folded.slack.down * (1 + 1e-15)
+    assert folded.slack.down <= down * (1 + 1e-13) + 1e-320
 
 
 def test_any_depth():
@@ -129,16 +129,16 @@ def test_slack_is_applied_once_and_outside():
 def test_slack_is_linear_in_the_count_and_not_averaged():
     """Slack composed as a pure part would grow with the square root: for 400 steps it must be 400 times, exactly."""
     folded = fold([(Within(Gaussian(30.0), 1e-3, 2e-3) * 400, 1)])
-    assert folded.up == pytest.approx(0.4, rel=1e-12)
-    assert folded.down == pytest.approx(0.8, rel=1e-12)
+    assert folded.slack.up == pytest.approx(0.4, rel=1e-12)
+    assert folded.slack.down == pytest.approx(0.8, rel=1e-12)
 
 
 def test_slack_commutes_with_sampling():
     inside = PoissonSampled(Within(Gaussian(1.0), 1e-3, 2e-3), 0.1)
     outside = Within(PoissonSampled(Gaussian(1.0), 0.1), 1e-3, 2e-3)
     assert fold([(inside, 7)]).parts == fold([(outside, 7)]).parts
-    assert fold([(inside, 7)]).up == pytest.approx(fold([(outside, 7)]).up, rel=1e-14)
-    assert fold([(inside, 7)]).down == pytest.approx(fold([(outside, 7)]).down, rel=1e-14)
+    assert fold([(inside, 7)]).slack.up == pytest.approx(fold([(outside, 7)]).slack.up, rel=1e-14)
+    assert fold([(inside, 7)]).slack.down == pytest.approx(fold([(outside, 7)]).slack.down, rel=1e-14)
 
 
 def test_shares_become_one_gaussian():
@@ -147,13 +147,13 @@ def test_shares_become_one_gaussian():
     truth = math.sqrt(10 * 64.0 - smoothing_tau(26010) ** 2) / 16.0
     assert times == 200
     assert truth * (1 - 1e-14) <= core.noise_multiplier <= truth
-    assert 0.0 < folded.up <= 200 * 1e-12
-    assert 0.0 < folded.down <= 200 * 1e-12
+    assert 0.0 < folded.slack.up <= 200 * 1e-12
+    assert 0.0 < folded.slack.down <= 200 * 1e-12
 
 
 def test_one_share_pays_for_smoothing_only():
     expansion = expand(DistributedDiscreteGaussian(local_stddev=100.0, parties=1, l2_bound=10.0, dim=1))
-    assert expansion.up + expansion.down <= 1.01e-12
+    assert expansion.slack.up + expansion.slack.down <= 1.01e-12
     assert expansion.parts[0][0].noise_multiplier == pytest.approx(10.0, rel=1e-4)
 
 
