@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from accountants.accountant import Accountant
 from accountants.best import epsilon
-from accountants.calibrate import calibrate
+from accountants.calibrate import calibrate, max_times
 from accountants.errors import (
     AccountingError,
     CalibrationError,
@@ -89,5 +89,6 @@ __all__ = [
     "Within",
     "calibrate",
     "epsilon",
+    "max_times",
     "rdp_curve",
 ]

@@ -19,8 +19,8 @@ from accountants import (
     UnsupportedEventError,
     calibrate,
     epsilon,
+    max_times,
 )
-from accountants.calibrate import max_times
 
 
 @settings(max_examples=15)
