@@ -13,7 +13,7 @@ from accountants._checks import MOST, check_delta, check_positive
 from accountants._search import Probe, Target, close_in, enclose
 from accountants.accountant import Accountant
 from accountants.best import epsilon as best_epsilon
-from accountants.errors import CalibrationError, EventError, UnsupportedEventError
+from accountants.errors import AccountingError, CalibrationError, EventError, UnsupportedEventError
 from accountants.events import Event
 from accountants.fold import fold
 from accountants.relation import Relation, as_relation
@@ -74,14 +74,16 @@ def calibrate(
     if check_positive("tolerance", tolerance, "1e-4 is a good choice.") >= 1.0:
         raise EventError(f"tolerance must be < 1, got {tolerance!r}; it is relative, 1e-4 is a good choice.")
 
+    refusals: list[AccountingError] = []
+
     def probe(x: float) -> Probe:
-        return target.probe(x, _cost_of_plan(build, x, target.delta, relation, accountant))
+        return target.probe(x, _cost_of_plan(build, x, target.delta, relation, accountant, refusals))
 
     def between(low: float, high: float, proposal: float) -> float | None:
         return None if low >= high * (1.0 - tolerance) else _well_inside(low, high, proposal, tolerance)
 
     if bracket is None:
-        seen = _find_bracket(probe, target.epsilon)
+        seen = _find_bracket(probe, target.epsilon, refusals)
     else:
         low, high = _check_bracket(bracket)
         seen = [probe(low)]
@@ -91,7 +93,7 @@ def calibrate(
         if not seen[1].meets:
             raise CalibrationError(
                 f"bracket must contain a value that meets epsilon {target.epsilon!r}, got high end {high!r}; raise one "
-                "of them."
+                f"of them{_because(refusals)}."
             )
     fails, meets = sorted(seen[-2:], key=lambda probe: probe.meets)
     return close_in(probe, fails, meets, seen, between).x
@@ -159,19 +161,31 @@ def _cost(event: Event, delta: float, relation: Relation, accountant: Accountant
 
 
 def _cost_of_plan(
-    build: Callable[[float], Event], x: float, delta: float, relation: Relation, accountant: Accountant | None
+    build: Callable[[float], Event],
+    x: float,
+    delta: float,
+    relation: Relation,
+    accountant: Accountant | None,
+    refusals: list[AccountingError],
 ) -> float:
-    """The epsilon of ``build(x)``; inf where it refuses x or no bound is known."""
+    """The epsilon of ``build(x)``; inf where it refuses x or no bound is known, and the reason is noted."""
     try:
         event = build(x)
-    except (EventError, UnsupportedEventError):
+    except (EventError, UnsupportedEventError) as refusal:
+        refusals.append(refusal)
         return math.inf
     if not isinstance(event, Event):
         raise EventError(f"build must return an event, got {type(event).__name__}; use accountants.events.")
     try:
         return _cost(event, delta, relation, accountant)
-    except (EventError, UnsupportedEventError):
+    except (EventError, UnsupportedEventError) as refusal:
+        refusals.append(refusal)
         return math.inf
+
+
+def _because(refusals: list[AccountingError]) -> str:
+    """The last reason why a value could not be evaluated, for the end of a message."""
+    return f" (refused on the way: {str(refusals[-1]).rstrip('.')})" if refusals else ""
 
 
 def _well_inside(low: float, high: float, proposal: float, tolerance: float) -> float | None:
@@ -182,10 +196,10 @@ def _well_inside(low: float, high: float, proposal: float, tolerance: float) -> 
     near = 0.9 * tolerance
     kept = min(max(proposal, low * (1.0 + near)), high * (1.0 - near))
     middle = math.sqrt(low) * math.sqrt(high)
-    return next((x for x in (kept, middle) if low < x < high), None)
+    return next((x for x in (kept, middle, math.nextafter(low, high)) if low < x < high), None)
 
 
-def _find_bracket(probe: Callable[[float], Probe], target: float) -> list[Probe]:
+def _find_bracket(probe: Callable[[float], Probe], target: float, refusals: list[AccountingError]) -> list[Probe]:
     """Probes of which the last two are too small and large enough, found from 1 outward."""
     seen = enclose(probe, 1.0, _SMALLEST, _LARGEST, falls=True)
     if seen[-1].meets != seen[0].meets:
@@ -197,7 +211,7 @@ def _find_bracket(probe: Callable[[float], Probe], target: float) -> list[Probe]
         )
     raise CalibrationError(
         f"epsilon must be within reach, got {target!r}, which no x up to {x:.1e} meets; raise epsilon or delta, "
-        "release less, or give a bracket (the cost must fall as x grows)."
+        f"release less, or give a bracket (the cost must fall as x grows){_because(refusals)}."
     )
 
 

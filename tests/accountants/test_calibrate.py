@@ -90,6 +90,24 @@ def test_targets_out_of_reach_end():
         calibrate(lambda q: PoissonSampled(Gaussian(0.1), 0.5 + q), epsilon=1.0, delta=1e-6, relation="add_remove")
 
 
+def test_the_reason_of_a_refusal_is_told():
+    def build(z):
+        return PoissonSampled(PoissonSampled(Gaussian(z), 0.1) * 2, 0.5)
+
+    with pytest.raises(CalibrationError, match=r"within reach.*draw a batch per release"):
+        calibrate(build, epsilon=1.0, delta=1e-6, relation="add_remove")
+    with pytest.raises(CalibrationError, match=r"high end 3.*noise_multiplier must be"):
+        calibrate(lambda z: Gaussian(z - 3.0), epsilon=1.0, delta=1e-6, relation="add_remove", bracket=(2.0, 3.0))
+
+
+def test_the_least_tolerance_ends_between_neighbouring_floats():
+    def cost(z):
+        return epsilon(Gaussian(z), delta=1e-6, relation="add_remove")
+
+    x = calibrate(Gaussian, epsilon=1.0, delta=1e-6, relation="add_remove", tolerance=1e-17)
+    assert cost(x) <= 1.0 < cost(math.nextafter(x, 0.0))
+
+
 def test_errors_of_build_itself_are_not_swallowed():
     def build(z):
         raise ZeroDivisionError
