@@ -1,7 +1,12 @@
-"""Events as plain JSON data and back, by registered name only. Private to accountants."""
+"""Events as plain JSON data and back, by registered name only. Private to accountants.
+
+JSON has no infinities: inside an event they are objects, {"number": "inf"} and {"number": "-inf"}, which no string and
+no event can be taken for. NaN is refused.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
 
@@ -9,6 +14,9 @@ from accountants.errors import EventError, LedgerError, RelationError
 from accountants.events import Event
 
 __all__ = ["data_to_event", "event_to_data", "refuse_constant"]
+
+
+_INFINITIES = {"inf": math.inf, "-inf": -math.inf}
 
 
 def event_to_data(event: Event) -> dict[str, Any]:
@@ -31,11 +39,19 @@ def _encode(value: object) -> Any:
         return event_to_data(value)
     if isinstance(value, tuple):
         return [_encode(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return _encode_infinity(value)
     if value is None or isinstance(value, str | int | float):
         return value
     raise LedgerError(
         f"fields of an event must be numbers, strings, events or tuples of these, got {type(value).__name__}."
     )
+
+
+def _encode_infinity(value: float) -> dict[str, str]:
+    if math.isnan(value):
+        raise LedgerError("fields of an event must not be NaN, which equals nothing; write None for what is missing.")
+    return {"number": "inf" if value > 0.0 else "-inf"}
 
 
 def data_to_event(data: object) -> Event:
@@ -57,10 +73,16 @@ def data_to_event(data: object) -> Event:
 
 def _decode(value: object) -> object:
     if isinstance(value, dict):
-        return data_to_event(value)
+        return _decode_infinity(value["number"]) if set(value) == {"number"} else data_to_event(value)
     if isinstance(value, list):
         return tuple(_decode(item) for item in value)
     return value
+
+
+def _decode_infinity(name: object) -> float:
+    if not isinstance(name, str) or name not in _INFINITIES:
+        raise LedgerError(f'"number" must be "inf" or "-inf", got {str(name)[:60]!r}; write others as JSON numbers.')
+    return _INFINITIES[name]
 
 
 def refuse_constant(name: str) -> NoReturn:
