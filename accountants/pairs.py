@@ -180,7 +180,7 @@ def _(event: Laplace, relation: Relation) -> Pairs:
 @dominating_pairs.register(DiscreteLaplace)
 @lru_cache(maxsize=64)
 def _(event: Event, relation: Relation) -> Pairs:
-    return (remove_atoms(_laws(event, _DISTANCE[relation]), 1.0),)
+    return (remove_atoms(_laws(event, event, _DISTANCE[relation]), 1.0),)
 
 
 @dominating_pairs.register
@@ -198,7 +198,7 @@ def _(event: PureDP, relation: Relation) -> Pairs:
 @dominating_pairs.register
 @lru_cache(maxsize=64)
 def _(event: DominatingPair, relation: Relation) -> Pairs:
-    laws = _laws(event, _DISTANCE[relation])
+    laws = _laws(event, event, _DISTANCE[relation])
     return (remove_atoms(laws, 1.0), add_atoms(laws, 1.0))
 
 
@@ -214,8 +214,8 @@ def _(event: PoissonSampled, relation: Relation) -> Pairs:
         shapes = (Shape.REMOVE, Shape.ADD) if relation in _ONE_WAY else (Shape.ANTIPODAL,)
         return tuple(Pair(*noise, shape, q) for shape in shapes)
     if relation not in _ONE_WAY:
-        return (antipodal_atoms(_laws(inner, 1, both_sides=True), q),)
-    laws = _laws(inner, 1)
+        return (antipodal_atoms(_laws(inner, event, 1, both_sides=True), q),)
+    laws = _laws(inner, event, 1)
     return (remove_atoms(laws, q), add_atoms(laws, q))
 
 
@@ -230,7 +230,7 @@ def _(event: FixedSizeSampled, relation: Relation) -> Pairs:
     one_way = relation is Relation.add_remove
     noise = _noise(inner)
     if noise is None:
-        laws = _laws(inner, 2)
+        laws = _laws(inner, event, 2)
         return (remove_atoms(laws, q), add_atoms(laws, q)) if one_way else (mirror_atoms(laws, q),)
     family, scale = noise[0], _scaled(noise[1], 2)
     if q == 1.0:
@@ -310,34 +310,34 @@ def _(event: Laplace) -> tuple[Noise, float]:
 
 
 @singledispatch
-def _laws(event: Event, distance: int, *, both_sides: bool = False) -> Laws:
+def _laws(event: Event, outer: Event, distance: int, *, both_sides: bool = False) -> Laws:
     """Two discrete laws at a distance in units of the contribution bound; on atoms that mirror themselves if asked."""
-    raise _refused(event, None, event)
+    raise _refused(outer, None, event)
 
 
 @_laws.register
-def _(event: DiscreteGaussian, distance: int, *, both_sides: bool = False) -> Laws:
+def _(event: DiscreteGaussian, outer: Event, distance: int, *, both_sides: bool = False) -> Laws:
     shift = distance * math.floor(event.l2_bound)
     if event.dim > 1 or 2.0 * (39.0 * event.stddev + shift) + 5.0 > _MOST_ATOMS:
-        raise _refused(event, None, event)
+        raise _refused(outer, None, event)
     return discrete_gaussian(event.stddev, shift)
 
 
 @_laws.register
-def _(event: DiscreteLaplace, distance: int, *, both_sides: bool = False) -> Laws:
+def _(event: DiscreteLaplace, outer: Event, distance: int, *, both_sides: bool = False) -> Laws:
     shift = distance * math.floor(event.l1_bound)
     if shift >= _MOST_ATOMS:
-        raise _refused(event, None, event)
+        raise _refused(outer, None, event)
     return discrete_laplace(event.scale, shift, both_sides=both_sides) if shift else response_laws(0.0)
 
 
 @_laws.register
-def _(event: PureDP, distance: int, *, both_sides: bool = False) -> Laws:
+def _(event: PureDP, outer: Event, distance: int, *, both_sides: bool = False) -> Laws:
     return response_laws(event.epsilon)
 
 
 @_laws.register
-def _(event: DominatingPair, distance: int, *, both_sides: bool = False) -> Laws:
+def _(event: DominatingPair, outer: Event, distance: int, *, both_sides: bool = False) -> Laws:
     return given_laws(event.log_p, event.log_q)
 
 
