@@ -57,7 +57,7 @@ class Target:
         return math.log(cost) - math.log(math.sqrt(budget + cost) + math.sqrt(budget))
 
 
-def enclose(probe: Callable[[float], Probe], start: float, low: float, high: float, *, falls: bool) -> list[Probe]:
+def enclose(probe: Callable[[float], Probe], start: float, low: float, high: float, *, power: float) -> list[Probe]:
     """Probes from ``start`` outward until the last two enclose a crossing, or an end of [low, high] was probed in vain.
 
     Args:
@@ -65,23 +65,25 @@ def enclose(probe: Callable[[float], Probe], start: float, low: float, high: flo
         start: in [low, high].
         low: the least point to probe, > 0.
         high: the largest.
-        falls: whether the cost falls as x grows.
+        power: the power of μ that x would be of Gaussians: -1 of noise, 2 of a count. Its sign says whether the cost
+            falls or rises with x.
     """
     seen = [probe(start)]
-    upward = seen[0].meets != falls
+    upward = seen[0].meets == (power > 0.0)
     end = high if upward else low
     while seen[-1].meets == seen[0].meets and seen[-1].x != end:
-        step = _step_outward(seen, upward)
+        step = _step_outward(seen, upward, power)
         x = math.exp(math.log(seen[-1].x) + step)
         seen.append(probe(min(x, high) if upward else max(x, low)))
     return seen
 
 
-def _step_outward(seen: Sequence[Probe], upward: bool) -> float:
+def _step_outward(seen: Sequence[Probe], upward: bool, power: float) -> float:
     """How far to go in log x from the last probe: a little beyond the expected crossing, or a stride."""
-    ahead = _crossing(seen) - math.log(seen[-1].x)
-    distance = min(ahead if upward else -ahead, _LEAP)
-    step = (1.0 + _BEYOND) * distance + _BEYOND if distance > 0.0 else _STRIDE * len(seen)
+    ahead = -power * seen[0].height if len(seen) == 1 else _crossing(seen) - math.log(seen[-1].x)
+    distance = ahead if upward else -ahead
+    followed = 0.0 < distance < math.inf
+    step = (1.0 + _BEYOND) * min(distance, _LEAP) + _BEYOND if followed else _STRIDE * len(seen)
     return step if upward else -step
 
 
@@ -134,16 +136,16 @@ def _proposal(probes: Sequence[Probe], low: float, high: float) -> float:
 def _crossing(probes: Sequence[Probe]) -> float:
     """Where log x is expected at height 0: inverse interpolation through the three probes nearest to it.
 
-    Of a single probe, where a Gaussian's noise multiplier would be; NaN if no height is finite.
+    NaN if fewer than two heights are finite and distinct.
     """
     finite = [probe for probe in probes if math.isfinite(probe.height)]
     best: list[Probe] = []
     for probe in sorted(finite, key=lambda probe: abs(probe.height)):
         if all(probe.height != other.height for other in best):
             best.append(probe)
-    if len(best) == 1:
-        return math.log(best[0].x) + best[0].height
-    return math.fsum(_lagrange(one, best[:3]) * math.log(one.x) for one in best[:3]) if best else math.nan
+    if len(best) < 2:
+        return math.nan
+    return math.fsum(_lagrange(one, best[:3]) * math.log(one.x) for one in best[:3])
 
 
 def _lagrange(one: Probe, probes: Sequence[Probe]) -> float:

@@ -142,7 +142,7 @@ def max_times(
     def between(low: float, high: float, proposal: float) -> float | None:
         return None if high - low <= 1.0 else min(max(float(round(proposal)), low + 1.0), high - 1.0)
 
-    seen = enclose(lambda times: probe(float(math.ceil(times))), 1.0, 1.0, float(most), falls=False)
+    seen = enclose(lambda times: probe(float(math.ceil(times))), 1.0, 1.0, float(most), power=2.0)
     if not seen[0].meets:
         return 0
     if seen[-1].meets:
@@ -201,7 +201,7 @@ def _well_inside(low: float, high: float, proposal: float, tolerance: float) -> 
 
 def _find_bracket(probe: Callable[[float], Probe], target: float, refusals: list[AccountingError]) -> list[Probe]:
     """Probes of which the last two are too small and large enough, found from 1 outward."""
-    seen = enclose(probe, 1.0, _SMALLEST, _LARGEST, falls=True)
+    seen = enclose(probe, 1.0, _SMALLEST, _LARGEST, power=-1.0)
     if seen[-1].meets != seen[0].meets:
         return seen
     x = seen[-1].x

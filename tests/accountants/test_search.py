@@ -28,7 +28,7 @@ def _search(cost, tolerance, target=TARGET, falls=True):
         probes.append(target.probe(x, cost(x)))
         return probes[-1]
 
-    seen = enclose(probe, 1.0, LOW, HIGH, falls=falls)
+    seen = enclose(probe, 1.0, LOW, HIGH, power=-1.0 if falls else 1.0)
     fails, meets = sorted(seen[-2:], key=lambda probe: probe.meets)
     assert (fails.meets, meets.meets) == (False, True)
     return close_in(probe, fails, meets, seen, _between(tolerance)), probes
@@ -111,7 +111,7 @@ def test_costs_that_are_no_number_fail():
 
 @pytest.mark.parametrize(("cost", "end"), [(0.0, LOW), (math.inf, HIGH), (0.999, LOW), (1.001, HIGH)])
 def test_a_cost_that_never_crosses_ends_at_the_end(cost, end):
-    seen = enclose(lambda x: TARGET.probe(x, cost), 1.0, LOW, HIGH, falls=True)
+    seen = enclose(lambda x: TARGET.probe(x, cost), 1.0, LOW, HIGH, power=-1.0)
     assert seen[-1].x == end
     assert len(seen) <= 12
 
