@@ -1,34 +1,27 @@
 r"""A Poisson-sampled Gaussian under an exponential tilt, with the error of every number. Private: serves the contour.
 
-Write φ for the N(0, σ²) density, u(x) = (2x-1)/2σ², L(x) = log(1 - q + q e^u), and for one direction
+Notation, quadrature and cutting are those of :mod:`accountants._points`.
 
-===========  =========================  ==========  ==========================
-direction    P                          loss ℓ(x)   density of P
-===========  =========================  ==========  ==========================
-remove       (1-q) N(0) + q N(1)        L           φ e^L
-add          N(0)                       -L          φ
-===========  =========================  ==========  ==========================
+*Tail in s: far.* On x >= c, integrating by parts, :math:`|\int w e^{is\ell}| \le V_c/|s|` where V_c is the variation of
+w/ℓ' = ±σ²(w + ((1-q)/q) w e^{-u}) there plus its value at c. A stationary point of w or of w e^{-u} solves
+x + const = (1+t) r(x) with r = q e^u/(1-q+qe^u): a line meeting a sigmoid of slope <= 1/4σ², at most three times, once
+if 1+t <= 4σ²; in the add direction both are log-concave. So with m modes (2, or 1) the variation of each is at most 2m
+times its maximum on x >= c, and :math:`V_c = (2m+1)\sigma^2(\max w + \tfrac{1-q}q\max we^{-u})` serves. Hence
+:math:`|I(t+is)|/I(t) \le 1 - P_w(x \ge c) + V_c/|s|` for every c, a bound that falls in |s|. Between two points log w
+rises above both by at most η²/8 times its largest negative curvature, and dips below the line that joins them by at
+most η²/8 times its largest positive curvature, (1+t)/4σ⁴ (0 when adding): so maxima are bounded above and masses below.
 
-:math:`I(z) = E_P[e^{z\ell}]` and the tilted density :math:`w = P e^{t\ell}/I(t)`. Everything is a sum over x = jη:
+*Tail in s: near.* With ℓ, ℓ' independent under w, 1 - |I(t+is)/I(t)|² = E[1 - cos s(ℓ-ℓ')]. Where both lie within 1/s
+of some centre, 1 - cos y >= (1-cos 2) y²/4 for |y| <= 2: the mean is at least ½(1-cos 2) s² P² Var, of what lies there.
+Masses are bounded below by cells as before; within cells ℓ moves by at most half their rise, which is taken off the
+standard deviation.
 
-*Quadrature.* In the strip |Im x| <= a < πσ², with θ = a/σ²: |φ(x+iy)| <= φ(x) e^{a²/2σ²}, cos(θ/2)(1-q+qe^u) <=
-|1-q+qe^{u+iy/σ²}| <= 1-q+qe^u, and its argument is at most θ. So the line integrals of the integrand of I(t+is) are at
-most :math:`I(t)\,e^{a^2/2\sigma^2 + |s|a/\sigma^2}\cos(\theta/2)^{-t}` (the cosine for the add direction only), and by
-the trapezoid theorem (Trefethen & Weideman 2014, Theorem 5.1) the sum errs by at most ``strip(s)`` I(t), 2 e^{...} /
-(e^{2πa/η} - 1), at the best a. Where s is too large for that, a cell of width η errs by at most η/2 times the variation
-in it: in all :math:`\tfrac\eta2(\mathrm{TV}(w) + |s|\,E_w|\ell'|)`, a bound that is only good enough for the tail.
+*Tail in s: sampled.* For the sum itself, f(s) = |Σ w_j e^{isℓ_j}|² has f'' >= -2 Var, so on an interval of length d it
+exceeds the larger end by at most Var d²/4; to its root the error of quadrature at the right end is added.
 
-*Cutting.* L is convex with slopes in [0, 1/σ²]. Beyond an end x of the range that lies on the far side of 0 and of 1+t
-(remove; of -t: add) the integrand is at most a Gaussian tail of its value there: :math:`\tfrac12\sigma\sqrt{2\pi}\,w(x)`.
-
-*Tail in s.* Integrating by parts, |I(t+is)|/I(t) <= V/|s| with V >= TV(w/ℓ'), w/ℓ' = ±σ²(w + ((1-q)/q) w e^{-u}). A
-stationary point of w or of w e^{-u} solves (x + const) = (1+t) r(x) with r the logistic function q e^u/(1-q+qe^u), a line
-meeting a sigmoid of slope <= 1/4σ²: at most three times, once if 1+t <= 4σ²; in the add direction both are log-concave.
-With m modes (2, or 1) :math:`V = 2m\sigma^2(\max w + \tfrac{1-q}q\max we^{-u})`, and TV(w) <= 2m max w. Between two
-points of the grid log w rises above both by at most η²/8 times its largest negative curvature.
-
-*Between samples in s.* For the sum itself, f(s) = |Σ w_j e^{isℓ_j}|² has f'' >= -2 Var, so on an interval of length d it
-exceeds the larger end by at most Var d²/4.
+*Rounding.* I(t+is)/I(t) - 1 is summed as -2 sin² and 2 sin cos of half angles of centred losses, so its error is a
+multiple of EPS times E_w|e^{isℓ}-1| <= (2 (1 - Re))^{1/2}: of the weights (exponents of root mean square m: 8 m), of
+the sum (its length), of ℓ (8 s E_w of the magnitudes behind ℓ). The centre is whatever float was subtracted.
 
 Held by tests/accountants/test_tilt.py against quadrature with 40 digits.
 """
@@ -42,37 +35,28 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from accountants._numerics import EPS, Floats, entropy_remainder, exp_remainder
+from accountants._numerics import EPS, Floats
+from accountants._points import Grid, Law, cut_weight, grid_of, log_moment, quadrature_error, strip_bound
 
-__all__ = ["Law", "Sampled", "Tilted", "cumulants", "reachable", "tilted"]
+__all__ = ["Sampled", "Tilted", "tilted"]
 
-_CUT = 12.0  # standard deviations kept beyond the outermost mode: less than e^-70 is cut
-_MAX_POINTS = 1 << 16
 _BEND = 0.5 * (1.0 - math.cos(2.0))  # 1 - cos x >= (1 - cos 2) x^2 / 4 for |x| <= 2
 _BLOCK = 1 << 18  # sines at a time
 _FAINT = 1e-24  # weights below this share of the largest are dropped, and counted as an error
 
 
-class Law(NamedTuple):
-    """One direction of a Poisson-sampled Gaussian.
+class Sampled(NamedTuple):
+    """(I(t+is) e^{-is mean} / I(t))^times at many s.
 
     Args:
-        scale: noise multiplier σ.
-        prob: sampling probability q in (0, 1).
-        add: the direction.
+        log_modulus: of the sum.
+        angle: of the sum.
+        growth: log of (|sum| + its error)/|sum|, times ``times``.
     """
-
-    scale: float
-    prob: float
-    add: bool
-
-
-class Sampled(NamedTuple):
-    """What the integral needs of exp(times * (log I(t+is) - log I(t) - is mean)) at many s."""
 
     log_modulus: Floats
     angle: Floats
-    relative_error: Floats
+    growth: Floats
 
 
 class _Near(NamedTuple):
@@ -83,62 +67,6 @@ class _Near(NamedTuple):
     mass: Floats
     first: Floats
     second: Floats
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """Points x = jη of a law for all tilts in [0, reach]; ``base`` is log(η P(x))."""
-
-    step: float
-    base: Floats
-    loss: Floats
-    log_phi: Floats
-    ratio: Floats
-    share: Floats
-    magnitude: Floats
-
-
-def _step(law: Law, fineness: int) -> float:
-    """σ/8, or less where the strip is narrow; halved ``fineness`` times; 24 bits long, so that multiples are exact."""
-    mantissa, exponent = math.frexp(min(law.scale / 8.0, 0.2 * law.scale * law.scale))
-    return math.ldexp(math.floor(mantissa * 2.0**24), exponent - 24 - fineness)
-
-
-def reachable(law: Law, reach: float, fineness: int) -> bool:
-    """Whether a grid for these tilts is short enough."""
-    return (reach + 1.0 + 2.0 * _CUT * law.scale) / _step(law, fineness) <= _MAX_POINTS
-
-
-@lru_cache(maxsize=64)
-def _grid(law: Law, reach: float, fineness: int) -> _Grid:
-    """The points; built once for all tilts up to ``reach``."""
-    s, q, step = law.scale, law.prob, _step(law, fineness)
-    low, high = (-reach, 0.0) if law.add else (0.0, 1.0 + reach)
-    low, high = low - 1.0 - _CUT * s, high + _CUT * s  # 1 more for w e^-u
-    x: Floats = step * np.arange(math.floor(low / step), math.ceil(high / step) + 1, dtype=np.float64)
-    u = (2.0 * x - 1.0) / (2.0 * s * s)
-    small = np.expm1(np.minimum(u, 1.0))
-    odds = np.exp(-np.maximum(u, 1.0)) * ((1.0 - q) / q)
-    large = u > 1.0
-    loss = np.where(large, u + (math.log(q) + np.log1p(odds)), np.log1p(q * small))
-    share = np.where(large, 1.0 / (1.0 + odds), q * (1.0 + small) / (1.0 + q * small))
-    log_phi = math.log(step / (s * math.sqrt(2.0 * math.pi))) - 0.5 * (x / s) ** 2
-    magnitude = np.abs(loss) + share * np.abs(u)
-    base = log_phi if law.add else log_phi + loss
-    return _Grid(step, base, -loss if law.add else loss, log_phi, u, share, magnitude)
-
-
-def cumulants(law: Law, order: float, reach: float, fineness: int = 0) -> tuple[float, float, float]:
-    """log I(t) and its first two derivatives at t = ``order`` <= reach, plainly: for searches, not for bounds."""
-    grid = _grid(law, reach, fineness)
-    exponent = grid.base + order * grid.loss
-    top = float(exponent.max())
-    weight = np.exp(exponent - top)
-    total = float(weight.sum())
-    mean = float(weight @ grid.loss) / total
-    centred = grid.loss - mean
-    return top + math.log(total), mean, float(weight @ (centred * centred)) / total
 
 
 @final
@@ -197,20 +125,21 @@ class Tilted:
 
     def strip(self, s: Floats) -> Floats:
         """The trapezoid theorem's bound, relative to I(t)."""
-        return _strip(self.law, self.order, self.step, s)
+        return strip_bound(self.law, self.order, self.step, s)
 
     def sampled(self, s: Floats, times: int) -> Sampled:
-        """The power of the characteristic function at s >= 0, with its relative error."""
+        """The power of the characteristic function at s >= 0; its error by |a^n - b^n| <= (|b| + |a-b|)^n - |b|^n."""
         real, imag = self._parts(s)
-        square = np.maximum(real * (2.0 + real) + imag * imag, -1.0 + EPS)
-        log_modulus = 0.5 * np.log1p(square)
-        angle = np.arctan2(imag, 1.0 + real)
+        modulus = np.hypot(1.0 + real, imag)
         swing = np.sqrt(np.maximum(-2.0 * real, 0.0))  # at least E_w|e^{isℓ} - 1|
-        rounding = EPS * ((self.weight.size + 16.0 + 8.0 * self.spread) * (swing - real) + 8.0 * s * self.size)
-        error = (self.strip(s) + 3.0 * self.missing + rounding) * np.exp(-log_modulus)
-        relative = np.where(error < 0.5, times * -np.log1p(-np.minimum(error, 0.5)), math.inf)
-        relative = np.expm1(np.minimum(relative + times * EPS * 4.0 * (np.abs(angle) - log_modulus), 700.0))
-        return Sampled(times * log_modulus, times * angle, relative)
+        rounding = EPS * ((self.weight.size + 32.0 + 8.0 * self.spread) * (swing - real) + 8.0 * s * self.size)
+        error = self.strip(s) + 3.0 * self.missing + rounding
+        square = np.maximum(real * (2.0 + real) + imag * imag, -1.0 + EPS)
+        # near 0 the sum is lost in rounding: from there the modulus is an upper bound, and all of it error
+        log_modulus, lost = 0.5 * np.log1p(square), np.where(modulus < 0.1, 4.0 * EPS / np.maximum(modulus, EPS), 0.0)
+        angle = np.arctan2(imag, 1.0 + real)
+        growth = np.log1p((error + lost) * np.exp(-log_modulus)) + 8.0 * EPS * (np.abs(angle) - log_modulus)
+        return Sampled(times * log_modulus, times * angle, times * growth)
 
     def log_modulus_bound(self, s: Floats) -> Floats:
         """An upper bound of log(|I(t+is)|/I(t)) on each interval between the increasing points s; one entry fewer."""
@@ -233,29 +162,19 @@ class Tilted:
         square = (near.second[last] - near.second[first]) / some
         stddev = np.sqrt(np.maximum(square - mean * mean, 0.0)) - near.width[np.maximum(last - 1, 0)]
         share = 0.99 * _BEND * (s[:-1] * mass * np.maximum(stddev, 0.0)) ** 2
-        return 0.5 * np.log1p(-np.minimum(share, 0.999))
+        bound: Floats = 0.5 * np.log1p(-np.minimum(share, 0.999))
+        return bound
 
     def log_far(self, s: Floats) -> Floats:
         """An upper bound of log(|I(t+is')|/I(t)) for every s' >= s."""
-        return np.log(np.minimum((1.0 - self.mass + self.decay / s[:, None]).min(axis=1), 1.0))
-
-
-def _strip(law: Law, order: float, step: float, s: Floats) -> Floats:
-    """Of the widths a <= 0.96 πσ² tried, the best."""
-    variance = law.scale * law.scale
-    a = np.linspace(0.04, 0.96, 24) * min(math.pi * variance, 30.0 * law.scale)
-    decay = 2.0 * math.pi * a / step
-    cost = a * a / (2.0 * variance) - decay - np.log1p(-np.exp(-decay)) + math.log(2.0)
-    if law.add:
-        cost = cost - order * np.log(np.cos(a / (2.0 * variance)))
-    bound: Floats = np.exp(np.minimum((cost + np.multiply.outer(s, a / variance)).min(axis=-1), 100.0))
-    return bound
+        bound: Floats = np.log(np.minimum((1.0 - self.mass + self.decay / s[:, None]).min(axis=1), 1.0))
+        return bound
 
 
 @lru_cache(maxsize=64)
 def tilted(law: Law, order: float, reach: float, fineness: int) -> Tilted:
     """The law at tilt ``order``, on the grid for tilts up to ``reach``."""
-    grid = _grid(law, reach, fineness)
+    grid = grid_of(law, reach, fineness)
     s, step = law.scale, grid.step
     exponent = grid.base + order * grid.loss
     top = float(exponent.max())
@@ -271,16 +190,18 @@ def tilted(law: Law, order: float, reach: float, fineness: int) -> Tilted:
     peak = math.exp(bend * step * step / 8.0) * (1.0 + 1e-9) / step
     mass, decay, near = _oscillating(law, grid, order, full, modes, peak)
     spread = np.abs(grid.log_phi[keep]) + np.abs(order * loss) + abs(top)
-    cut = 1.3 * s * float(full[0] + full[-1]) / step
-    value, error = _log_moment(law, grid, order, exponent, top, total)
-    quadrature = float(_strip(law, order, step, np.zeros(1))[0])
-    share = float(weight @ grid.share[keep]) * (1.0 + 1e-9) + 20.0 * quadrature + 1e-12  # 1/cos(0.48 π) < 16
+    cut = cut_weight(law, grid, full)
+    value, error = log_moment(law, grid, order, exponent, top, total)
+    quadrature = quadrature_error(law, order, step)
+    share = (
+        float(weight @ grid.share[keep]) * (1.0 + 1e-9) + 10.0 * quadrature + 1e-12
+    )  # |r| <= r/cos(θ/2) there, cos(0.48 π) > 1/16
     return Tilted(
         law,
         order,
         step,
         value,
-        error + 4.0 * cut + (2.0 + 2.0 * order) * quadrature,
+        error + 4.0 * cut + quadrature,
         mean,
         float(weight @ (centred * centred)),
         weight,
@@ -300,13 +221,13 @@ _LEAST = np.array([1.0, 0.97, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 3e
 
 
 def _oscillating(
-    law: Law, grid: _Grid, order: float, weight: Floats, modes: float, peak: float
+    law: Law, grid: Grid, order: float, weight: Floats, modes: float, peak: float
 ) -> tuple[Floats, Floats, _Near]:
     """For some thresholds: a lower bound of the mass beyond, and an upper bound of V beyond; and lower masses."""
     s, q = law.scale, law.prob
     dip = 0.0 if law.add else (1.0 + order) * grid.step**2 / (32.0 * s**4)
     cells = np.minimum(weight[:-1], weight[1:]) * math.exp(-dip)
-    beyond = np.cumsum(cells[::-1])[::-1] * (1.0 - 1e-12)
+    beyond = np.cumsum(cells[::-1])[::-1] * (1.0 - 1e-10)
     found = np.searchsorted(-beyond, -float(beyond[0]) * _LEAST)
     start = found[np.append(True, np.diff(found) > 0)]
     with np.errstate(over="ignore", divide="ignore"):
@@ -325,41 +246,3 @@ def _support(weight: Floats) -> tuple[int, int]:
     """First and last index that matter."""
     kept = np.flatnonzero(weight > _FAINT * float(weight.max()))
     return int(kept[0]), int(kept[-1]) + 1
-
-
-def _log_moment(law: Law, grid: _Grid, order: float, exponent: Floats, top: float, total: float) -> tuple[float, float]:
-    r"""log I(t) and its error; where it is small as a sum of terms >= 0, so that no digit is lost.
-
-    With w = e^L - 1, E_Q[w] = 0: I(t) - 1 is E_Q[(1+w)(e^{tL} - 1 - tL) + t((1+w)L - w)] for removing and
-    E_Q[e^{-tL} - 1 + tL + t(w - L)] for adding.
-    """
-    value = top + math.log(total)
-    depth = math.log2(exponent.size) + 16.0
-    if abs(value) > 0.05:
-        mean = float(np.exp(exponent - top) @ (np.abs(grid.log_phi) + np.abs((order + 1.0) * grid.loss))) / total
-        return value, EPS * (depth + 8.0 * mean + 4.0 * abs(top))
-    tilt = order * grid.loss
-    near = np.abs(tilt) < 1.0
-    weight = np.exp(grid.base)
-    parts = np.where(
-        near, weight * exp_remainder(np.where(near, tilt, 0.0)), np.exp(exponent) - weight * (1.0 + tilt)
-    ) + order * _entropy(law, grid)
-    moment = float(parts.sum())
-    mean = float(parts @ (np.abs(grid.log_phi) + np.abs((order + 1.0) * grid.loss)))
-    error = EPS * (moment * (depth + 64.0) + 16.0 * mean) + 1e-30 * (1.0 + order)
-    return math.log1p(moment), error
-
-
-def _entropy(law: Law, grid: _Grid) -> Floats:
-    """φη((1+w)L - w) for removing, φη(w - L) for adding."""
-    log_ratio = -grid.loss if law.add else grid.loss
-    large = log_ratio > 1.0
-    capped = np.where(large, 0.0, log_ratio)
-    w = np.expm1(capped)
-    small = entropy_remainder(w, capped)
-    if law.add:
-        small = np.where(np.abs(w) < 0.1, w * capped - small, w - capped)
-        far = np.exp(np.where(large, grid.log_phi + log_ratio, 0.0)) - np.exp(grid.log_phi) * (1.0 + log_ratio)
-    else:
-        far = np.exp(np.where(large, grid.log_phi + log_ratio, 0.0)) * (log_ratio - 1.0) + np.exp(grid.log_phi)
-    return np.where(large, far, np.exp(grid.log_phi) * small)

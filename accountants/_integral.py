@@ -1,0 +1,268 @@
+r"""The contour integral at one tilt: its nodes, what is left out, and the error of it all. Private: serves the contour.
+
+For one direction of a composition, with cumulant function :math:`F(z) = \sum_i n_i \log E_{P_i}[e^{z\ell_i}] +
+\tfrac12\mu^2 z(1+z)` (the last term: all unsampled Gaussians together) and any t > 0
+
+.. math:: \delta(\epsilon) = \frac1{2\pi}\int \hat G(s)\,e^{-(t+is)\epsilon}\,ds,\qquad
+   \hat G(s) = \frac{e^{F(t+is)}}{(t+is)(1+t+is)} .
+
+*Step h, an identity.* Poisson summation of x -> e^{tx} δ(x) gives for the sum with step h
+
+.. math:: S_h(\epsilon) = \sum_{m\in\mathbb Z} e^{2\pi mt/h}\,\delta(\epsilon + 2\pi m/h) \ge \delta(\epsilon):
+
+every other term is >= 0, so the sum is an upper bound. For a lower bound subtract, for m < 0, at most
+:math:`1/(e^{2\pi t/h}-1)` (δ <= 1), and for m > 0 at most :math:`C(t')e^{F(t')-t'\epsilon}\,r/(1-r)` with
+:math:`r = e^{-(t'-t)2\pi/h}`, for any t' > t, where :math:`C(t) = t^t/(1+t)^{1+t}` is Chernoff's constant.
+
+*Nodes left out.* With ρ_j a bound of the product of all |I_i(t+is)/I_i(t)|^{n_i} on [s_j, s_j + d_j], and ρ one beyond
+the last s, they add at most :math:`\frac1\pi e^{F(t)-t\epsilon}\bigl[\sum_j \rho_j (d_j+h)/s_j^2 + \rho/(s-h)\bigr]`,
+since |z(1+z)| >= s². How ρ is bounded is said in :mod:`accountants._tilt`.
+
+*Nodes kept* err by what quadrature, cutting and rounding do to the characteristic functions, and by the rounding of
+powers, phases and the sum; these are added with absolute values. The factor e^{F(t)} has its own error.
+
+Held by tests/accountants/test_integral.py against mpmath with 30 digits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accountants._numerics import EPS, Floats
+from accountants._points import Law, cumulants, log_moment_bound, reachable
+from accountants._tilt import Tilted, tilted
+
+__all__ = ["Contour", "Mixture", "build", "log_chernoff", "saddle_width"]
+
+_GROWTH = 0.2  # of the intervals on which the neglected nodes are bounded
+_MOST_INTERVALS = 4000
+_MOST_WORK = 5e6  # nodes x points: about a tenth of a second
+_FINEST = 7
+
+
+class Mixture(NamedTuple):
+    """One direction of a composition.
+
+    Args:
+        parts: sampled Gaussians with their counts.
+        variance: μ², the sum of count / scale² over the unsampled Gaussians.
+    """
+
+    parts: tuple[tuple[Law, int], ...]
+    variance: float
+
+    def cumulants(self, order: float, reach: float | None = None) -> tuple[float, float, float]:
+        """F(t) and its first two derivatives, plainly, on the grids for tilts up to ``reach``."""
+        upto = _reach(order) if reach is None else reach
+        value, slope = 0.5 * self.variance * order * (1.0 + order), self.variance * (order + 0.5)
+        curvature = self.variance
+        for law, times in self.parts:
+            part = cumulants(law, order, upto)
+            value, slope, curvature = value + times * part[0], slope + times * part[1], curvature + times * part[2]
+        return value, slope, curvature
+
+    def bound(self, order: float, reach: float | None = None, fineness: int = 0) -> float:
+        """An upper bound of F(t)."""
+        upto = _reach(order) if reach is None else reach
+        value = 0.5 * self.variance * order * (1.0 + order)
+        for law, times in self.parts:
+            value += times * log_moment_bound(law, order, upto, fineness)
+        return value + 4.0 * EPS * (1 + len(self.parts)) * abs(value)
+
+    def is_reachable(self, order: float, fineness: int = 0) -> bool:
+        """Whether the grids are short enough."""
+        return all(reachable(law, _reach(order), fineness) for law, _ in self.parts)
+
+
+def _reach(order: float) -> float:
+    """The tilts that a grid serves: a power of the root of two, so that nearby orders share one."""
+    return float(2.0 ** (0.5 * max(2, math.ceil(2.0 * math.log2(1.3 * order)))))
+
+
+def saddle_width(order: float, curvature: float) -> float:
+    """The saddle's width in s."""
+    return 1.0 / math.sqrt(curvature + 1.0 / (order * order) + 1.0 / (1.0 + order) ** 2)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Contour:
+    """The integral at one tilt: answers δ at any ε, best near the saddle.
+
+    Args:
+        order: t.
+        spacing: h.
+        log_scale: F(t), with its absolute error ``scale_error``.
+        scale_error: see there.
+        centre: what was subtracted from the loss, as a float.
+        values: Ĝ(kh) e^{-F(t) - ikh centre}, the first halved.
+        errors: the sum of their absolute errors.
+        tail: bound of the nodes left out, relative to e^{F(t) - tε}.
+        beyond: (t', an upper bound of F(t')) at some t' > t.
+    """
+
+    order: float
+    spacing: float
+    log_scale: float
+    scale_error: float
+    centre: float
+    values: NDArray[np.complex128]
+    errors: float
+    tail: float
+    beyond: tuple[float, float]
+
+    def log_delta_bounds(self, epsilon: float) -> tuple[float, float]:
+        """(lower, upper) of log δ at any real ε."""
+        total, _ = self._total(epsilon)
+        phase = 4.0 * (abs(self.centre) + abs(epsilon)) * self.spacing * np.arange(self.values.size)
+        rounding = EPS * float(np.abs(self.values) @ (phase + (self.values.size + 8.0)))
+        error = (rounding + self.errors) * self.spacing / math.pi + self.tail
+        base = self.log_scale - self.order * epsilon
+        slop = self.scale_error + 8.0 * EPS * (1.0 + abs(self.log_scale) + abs(self.order * epsilon))
+        high, low = total + error, total - error - self._aliases(epsilon, base - slop)
+        upper = base + math.log(high) + slop if high > 0.0 else -math.inf
+        return (base + math.log(low) - slop if low > 0.0 else -math.inf), min(upper, 0.0)
+
+    def log_delta(self, epsilon: float) -> tuple[float, float]:
+        """Plain log δ and its derivative in ε; -inf where rounding leaves nothing."""
+        total, derivative = self._total(epsilon)
+        if total <= 0.0:
+            return -math.inf, -self.order
+        return self.log_scale - self.order * epsilon + math.log(total), derivative / total - self.order
+
+    def _total(self, epsilon: float) -> tuple[float, float]:
+        """The sum relative to e^{F(t) - tε}, and its derivative in ε but for that factor's."""
+        s = self.spacing * np.arange(self.values.size)
+        angle = s * (self.centre - epsilon)
+        cosine, sine = np.cos(angle), np.sin(angle)
+        real = self.values.real * cosine - self.values.imag * sine
+        imag = self.values.real * sine + self.values.imag * cosine
+        return float(real.sum()) * self.spacing / math.pi, float(s @ imag) * self.spacing / math.pi
+
+    def _aliases(self, epsilon: float, base: float) -> float:
+        """What the images of the curve add at most, relative to e^base."""
+        period = 2.0 * math.pi / self.spacing
+        away = self.order * period
+        left = -away - math.log(-math.expm1(-away)) - base
+        order, value = self.beyond
+        away = (order - self.order) * period
+        right = log_chernoff(order) + value - order * epsilon - away - math.log(-math.expm1(-away)) - base
+        rounding = 16.0 * EPS * (abs(base) + abs(value) + abs(order * epsilon) + order * period)
+        return math.exp(min(left + rounding, 700.0)) + math.exp(min(right + rounding, 700.0))
+
+
+def build(mixture: Mixture, order: float, epsilon: float, log_delta: float, goal: float) -> Contour | None:
+    """The integral at tilt t, with errors below e^goal of e^log_delta at ε or so; None where that is too much work."""
+    reach = _reach(order)
+    value, _, curvature = mixture.cumulants(order)
+    width = saddle_width(order, curvature)
+    period, beyond = _period(mixture, order, epsilon, log_delta + goal, width)
+    spacing = 2.0 * math.pi / period
+    allowed = goal + log_delta + order * epsilon - value  # of what is left out, relative to e^{F(t) - tε}
+    for fineness in range(_FINEST + 1):
+        if not mixture.is_reachable(order, fineness):
+            return None
+        parts = [(tilted(law, order, reach, fineness), times) for law, times in mixture.parts]
+        cut = _cut(mixture, parts, width, spacing, allowed)
+        if cut is None:
+            continue
+        last, tail = cut
+        count = math.ceil(last / spacing) + 1
+        if count * (1 + sum(part.weight.size for part, _ in parts)) > _MOST_WORK:
+            return None
+        end = np.array([last + spacing])
+        if all(times * float(part.strip(end)[0]) < math.exp(goal - 7.0) for part, times in parts):
+            shown = beyond, mixture.bound(beyond, reach, fineness)
+            return _integrate(mixture, parts, order, spacing * np.arange(count, dtype=np.float64), tail, shown)
+    return None
+
+
+def _period(mixture: Mixture, order: float, epsilon: float, log_delta: float, width: float) -> tuple[float, float]:
+    """2π/h for which both images stay below e^log_delta, and the t' that shows it for the right one."""
+    reach = _reach(order)
+    least, best, stretch = math.inf, order + 1e-3 * width, min(6.0 * width, reach - order)
+    for _ in range(40):
+        there = order + stretch
+        value = mixture.cumulants(there, reach)[0]
+        needed = (log_chernoff(there) + value - there * epsilon - log_delta) / stretch
+        if least < needed:
+            break
+        least, best = needed, there
+        stretch *= 0.5
+    return max(least, -log_delta / order), best
+
+
+def log_chernoff(order: float) -> float:
+    """Log C(t), C the largest value of e^{-tx} (1 - e^-x)."""
+    return -math.log1p(order) - order * math.log1p(1.0 / order)
+
+
+def _cut(
+    mixture: Mixture, parts: list[tuple[Tilted, int]], width: float, spacing: float, allowed: float
+) -> tuple[float, float] | None:
+    """The least s beyond which the nodes sum up to e^allowed at most, and that sum; None if there is none."""
+    ladder = width * 2.0 ** np.arange(1.5, 44.0, 0.25)
+    far = -0.5 * mixture.variance * ladder**2 - np.log(ladder)
+    for part, times in parts:
+        far = far + times * part.log_far(ladder)
+    enough = np.flatnonzero(far <= allowed - 1.0)
+    if not enough.size:
+        return None
+    widest = 0.7 / math.sqrt(max([part.variance for part, _ in parts], default=0.0) + 1e-300)
+    nodes = _intervals(2.0 * width, float(ladder[enough[0]]), widest)
+    points = sum(part.weight.size for part, _ in parts)
+    if nodes is None or nodes[-1] <= 2.0 * spacing or nodes.size * points > _MOST_WORK:
+        return None
+    bound = -0.5 * mixture.variance * nodes[:-1] ** 2
+    for part, times in parts:
+        bound = bound + times * part.log_modulus_bound(nodes)
+    rest = math.exp(float(far[enough[0]]) + 0.7) / math.pi  # 1/(s - h) <= 2/s
+    sums = np.exp(np.maximum(bound, -740.0)) * (np.diff(nodes) + spacing) / nodes[:-1] ** 2 / math.pi
+    tails = np.append(np.cumsum(sums[::-1])[::-1] * (1.0 + 1e-9), 0.0) + rest
+    small = np.flatnonzero(tails <= math.exp(min(allowed, 0.0)))
+    return (float(nodes[small[0]]), float(tails[small[0]])) if small.size else None
+
+
+def _intervals(first: float, last: float, widest: float) -> Floats | None:
+    """Increasing points from first to last, geometric until the steps are ``widest``."""
+    turn = min(max(widest / _GROWTH, first), last)
+    rising = first * (1.0 + _GROWTH) ** np.arange(max(0, math.ceil(math.log(turn / first) / math.log1p(_GROWTH))) + 1)
+    rising = rising[rising < last] if last > first else np.array([first])
+    steps = math.ceil((last - float(rising[-1])) / widest)
+    if steps > _MOST_INTERVALS:
+        return None
+    return np.concatenate([rising, np.linspace(float(rising[-1]), max(last, 1.2 * first), max(steps, 1) + 1)[1:]])
+
+
+def _integrate(
+    mixture: Mixture,
+    parts: list[tuple[Tilted, int]],
+    order: float,
+    s: Floats,
+    tail: float,
+    beyond: tuple[float, float],
+) -> Contour:
+    """Evaluate the nodes."""
+    value, centre = 0.5 * mixture.variance * order * (1.0 + order), mixture.variance * (order + 0.5)
+    scale_error, angle = 4.0 * EPS * value, np.zeros_like(s)
+    log_modulus = -0.5 * mixture.variance * s * s
+    growth = EPS * (16.0 - 4.0 * log_modulus)
+    for part, times in parts:
+        node = part.sampled(s, times)
+        log_modulus, angle, growth = log_modulus + node.log_modulus, angle + node.angle, growth + node.growth
+        value, centre = value + times * part.log_moment, centre + times * part.mean
+        scale_error += times * part.log_moment_error + 4.0 * EPS * (abs(value) + abs(times * part.log_moment))
+    z = order + 1j * s
+    values = np.asarray(np.exp(log_modulus + 1j * angle) / (z * (1.0 + z)), dtype=np.complex128)
+    reached = np.exp(np.minimum(log_modulus + growth, 0.0)) / np.abs(z * (1.0 + z))
+    errors = np.minimum(np.abs(values) * np.expm1(np.minimum(growth, 1.0)), reached)
+    errors = np.where(growth < 1.0, errors, reached)
+    values[0], errors[0] = 0.5 * values[0], 0.5 * errors[0]
+    return Contour(
+        order, float(s[1]), value, scale_error, centre, values, float(errors.sum()) * (1.0 + 1e-9), tail, beyond
+    )
