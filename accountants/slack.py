@@ -199,6 +199,8 @@ def _up(value: float) -> float:
 def _sum_up(*values: float) -> float:
     """A sum of numbers >= 0 rounded up, the same in any order; a single one is itself."""
     some = [value for value in values if value != 0.0]
+    if sum(some) == math.inf:  # fsum would raise
+        return math.inf
     return math.nextafter(math.fsum(some), math.inf) if len(some) > 1 else math.fsum(some)
 
 
