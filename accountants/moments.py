@@ -1,107 +1,149 @@
 r"""Log-moments of a pair of laws at any real order.
 
-:math:`K(\alpha) = \log E_Q[(P/Q)^\alpha] = (\alpha-1)\,\mathrm{RDP}(\alpha)`.
+:math:`K(\alpha) = \log E_Q[(P/Q)^\alpha] = (\alpha-1)\,\mathrm{RDP}(\alpha)`; where P has mass that Q has not
+(``failure``), P is taken on the rest and normalised, and Q divided by the same number.
 
-A sampled pair is turned into a table: points of Q with weights, and the loss L = log(P/Q) there. Everything else is a
-sum of positive terms.
+A pair is turned into a table, :mod:`accountants._tables` or its own atoms; everything else is a sum of terms >= 0.
 
-*Gauss*: the trapezoid rule in x with step h. Where -a <= Im x <= a < πσ² the integrand is analytic, and with θ =
-Im x/σ² its modulus is at most :math:`e^{a^2/2\sigma^2}\cos(\theta/2)^{-t}` times its value on the real line
-(:math:`\cos(\theta/2)(1-q+qe^u) \le |1-q+qe^{u+i\theta}| \le 1-q+qe^u`; the cosine enters only where a mixture stands
-in the denominator, t = α-1). So the relative error of the rule is below
-:math:`2e^{a^2/2\sigma^2}\cos(a/2\sigma^2)^{-t}/(e^{2\pi a/h}-1)` (Trefethen & Weideman 2014, Theorem 5.1); h makes it
-e^-100. Cutting 15σ beyond the outermost mode costs less than e^-110.
+*Small moments*: with w = P/Q - 1, L = log(1+w), t = α - 1 and Q's mass 1 - d
 
-*Laplace*: two atoms and an integral over the loss, by 24-point Gauss-Legendre panels of length <= 1/(1 + α/8); on the
-Bernstein ellipse with ρ = 12 the integrand grows by at most e^36, so the relative error is below e^-80 (Trefethen,
-Approximation Theory, Theorem 19.3).
+.. math:: E_Q[(P/Q)^\alpha] - 1 = E_Q\bigl[(1+w)(e^{tL}-1-tL) + t\,((1+w)L - w)\bigr] + td,
 
-*Small moments*: since E_Q[P/Q - 1] = 0, with w = P/Q - 1, L = log(1+w) and t = α - 1
+both terms >= 0: no digit is lost however small the cost. (d is 0 unless some of Q's mass lies where P has none, or P was
+normalised.) For the mirrored shape (``Half``)
 
-.. math:: E_Q[(P/Q)^\alpha] - 1 = E_Q\bigl[(1+w)(e^{tL}-1-tL) + t\,((1+w)L - w)\bigr],
+.. math:: E[(P/Q)^\alpha] - 1 = E_Q\bigl[(e^{\alpha L}-1)(1-e^{-tL})\,1\{L>0\}\bigr].
 
-both terms >= 0: no digit is lost however small the cost. *Rounding*: a term is a product of exponentials whose
-exponents have magnitude m, hence off by at most a few (1+m) EPS; the weighted mean of m is summed along and the
-result widened by 32 times it. Held by test_moments.py against 34-digit quadrature.
+*Rounding*: a term is a product of exponentials whose exponents have magnitude m, hence off by at most a few (1+m) EPS;
+the weighted mean of m is summed along and the result widened by 32 times it. Held by test_moments.py against 34-digit
+quadrature.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import final
+from collections.abc import Callable
+from functools import partial, singledispatch
 
 import numpy as np
 
-from accountants._numerics import EPS, Floats, entropy_remainder, exp_remainder, round_up
+from accountants._numerics import EPS, Floats, exp_remainder, round_up
+from accountants._tables import Half, Table, full_table, half_table
+from accountants.atoms import AtomPair
 from accountants.pairs import Noise, Pair, Shape
 
-__all__ = ["log_moment", "majorant", "max_log_ratio"]
+__all__ = ["convex_bound", "log_moment", "majorant", "max_log_ratio", "moments"]
 
-_MAX_POINTS = 1 << 14
-_NATS = 100.0  # the trapezoid rule errs by e^-100
-_SMALLEST, _LARGEST = 1e-3, 1e8  # scales that are tabulated: beyond, a coarser bound serves
-_CUT = 15.0  # standard deviations kept beyond the outermost mode
+_LARGEST = 1e8  # of the scales that are tabulated: a smaller one costs more
+_STEPS = 4.0  # orders that share a table of a half-line: this many to a doubling
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Points of Q: log weight, loss, weight * ((1+w)L - w), and the magnitude of the exponents met on the way."""
-
-    log_weight: Floats
-    loss: Floats
-    entropy: Floats
-    magnitude: Floats
-
-
-def log_moment(pair: Pair, order: float) -> float:
-    """An upper bound of K(order), tight to the rounding stated above; +inf where it overflows.
+@singledispatch
+def moments(pair: Pair | AtomPair) -> Callable[[float], float]:
+    """The function from an order α > 1 to an upper bound of K(α), +inf where it overflows.
 
     Args:
         pair: the two laws; `majorant` says which pair stands in for it.
-        order: α > 1.
     """
-    if pair.shape is Shape.SHIFT:
-        return _shift_moment(pair, order)
-    level = max(1, math.frexp(order)[1])
-    table = _table(majorant(pair), level)
-    coarse = _mixture_bound(pair, order)
-    return coarse if table is None else min(coarse, _sum(table, order - 1.0))
+    raise NotImplementedError(f"pair must be a Pair or an AtomPair, got {type(pair).__name__}.")
 
 
-def max_log_ratio(pair: Pair) -> float:
+@moments.register
+def _(pair: Pair) -> Callable[[float], float]:
+    return partial(_pair_moment, majorant(pair))
+
+
+@moments.register
+def _(pair: AtomPair) -> Callable[[float], float]:
+    table = _atom_table(pair)
+
+    def moment(order: float) -> float:
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = _sum(table, order - 1.0)
+        return value if value >= 0.0 else math.inf
+
+    return moment
+
+
+def log_moment(pair: Pair | AtomPair, order: float) -> float:
+    """An upper bound of K(order), tight to the rounding stated above; +inf where it overflows.
+
+    Args:
+        pair: the two laws.
+        order: α > 1.
+
+    Example:
+        >>> log_moment(Pair(Noise.GAUSSIAN, 1.0, Shape.SHIFT), 2.0)
+        1.0000000000000022
+    """
+    return moments(pair)(order)
+
+
+@singledispatch
+def max_log_ratio(pair: Pair | AtomPair) -> float:
     """The largest log(P/Q), rounded up: the epsilon of pure differential privacy in this direction; inf for Gauss."""
+    raise NotImplementedError(f"pair must be a Pair or an AtomPair, got {type(pair).__name__}.")
+
+
+@max_log_ratio.register
+def _(pair: AtomPair) -> float:
+    return round_up(max(0.0, pair.loss[-1]), 16) if pair.loss[-1] > 0.0 else 0.0
+
+
+@max_log_ratio.register
+def _(pair: Pair) -> float:
     if pair.noise is Noise.GAUSSIAN:
         return math.inf
-    s, q = round_up(1.0 / pair.scale), pair.sampling_prob
+    s, q, size = round_up(1.0 / pair.scale), pair.sampling_prob, pair.size
     if pair.shape is Shape.SHIFT or s > 700.0:
-        return s if pair.shape is not Shape.ANTIPODAL else round_up(2.0 * s)
+        return round_up((2.0 if pair.shape is Shape.ANTIPODAL else float(size)) * s, 1 if size > 1 else 0)
     if pair.shape is Shape.ADD:
-        return round_up(-math.log1p(q * math.expm1(-s)), 16)
-    remove = math.log1p(q * math.expm1(s))
-    if pair.shape is Shape.REMOVE:
+        return round_up(-size * math.log1p(q * math.expm1(-s)), 16)
+    remove = size * math.log1p(q * math.expm1(s))
+    if pair.shape is not Shape.ANTIPODAL:
         return round_up(remove, 16)
     return round_up(remove - math.log1p(q * math.expm1(-s)), 32)
 
 
-def majorant(pair: Pair) -> Pair:
+@singledispatch
+def majorant(pair: Pair | AtomPair) -> Pair | AtomPair:
     """A pair whose moments are nowhere below: REMOVE for ADD, and the largest scale that is tabulated for a larger one.
 
-    The noise families here have a reflection that exchanges N(0) and N(1); then the ADD direction is never above the
+    Shifts of symmetric noise have a reflection that exchanges N(0) and N(1); then the ADD direction is never above the
     REMOVE direction, at any order (Mironov, Talwar & Zhang 2019, Theorem 5; held by ``test_remove_dominates_add``).
+    Groups and atoms have none: they stand for themselves.
     """
-    shape = Shape.REMOVE if pair.shape is Shape.ADD else pair.shape
-    return Pair(pair.noise, min(pair.scale, _LARGEST), shape, pair.sampling_prob)
+    raise NotImplementedError(f"pair must be a Pair or an AtomPair, got {type(pair).__name__}.")
 
 
-def _shift_moment(pair: Pair, order: float) -> float:
+@majorant.register
+def _(pair: AtomPair) -> AtomPair:
+    return pair
+
+
+@majorant.register
+def _(pair: Pair) -> Pair:
+    shape = Shape.REMOVE if pair.shape is Shape.ADD and pair.size == 1 else pair.shape
+    return Pair(pair.noise, min(pair.scale, _LARGEST), shape, pair.sampling_prob, pair.size)
+
+
+def _pair_moment(pair: Pair, order: float) -> float:
+    if pair.shape is Shape.SHIFT:
+        return _shift_moment(pair.noise, pair.scale, order)
+    coarse = _mixture_bound(pair, order)
+    if pair.shape is Shape.MIRROR:
+        half = half_table(pair, 2.0 ** (math.ceil(_STEPS * math.log2(order)) / _STEPS) * (1.0 + 1e-12))
+        return coarse if half is None else min(coarse, _half_sum(half, order))
+    table = full_table(pair, max(1, math.frexp(order)[1]))
+    return coarse if table is None else min(coarse, _sum(table, order - 1.0))
+
+
+def _shift_moment(noise: Noise, scale: float, order: float) -> float:
     """Closed forms: α(α-1)/2z² (Mironov 2017, Proposition 7), and Proposition 6 in a form that does not cancel."""
     t = order - 1.0
-    if pair.noise is Noise.GAUSSIAN:
-        return round_up(order * (t / pair.scale) / (2.0 * pair.scale), 8)
-    s = 1.0 / pair.scale
+    if noise is Noise.GAUSSIAN:
+        return round_up(order * (t / scale) / (2.0 * scale), 8)
+    s = 1.0 / scale
     if t * s > 30.0:  # the other atom is below e^-30 of the first, and counts for less than it
         return round_up(t * s + math.log((order + t * math.exp(-(order + t) * s)) / (order + t)), 16)
     remainders = exp_remainder(np.array([t * s, -order * s]))
@@ -111,129 +153,80 @@ def _shift_moment(pair: Pair, order: float) -> float:
 def _mixture_bound(pair: Pair, order: float) -> float:
     """Without a table: moments are jointly convex in the pair, so K <= log(1 - q + q e^{K of the unsampled pair}).
 
-    The antipodal pair also has Q >= (1-q)N(0), which costs at most -(α-1) log(1-q) more than removing.
+    The antipodal pair also has Q >= (1-q)N(0), which costs at most -(α-1) log(1-q) more than removing. A group of k is
+    a batch that holds any of them, with probability 1-(1-q)^k, moved by at most k. The mirrored curve is nowhere above
+    that of (1-q) + qN(2) against (1-q) + qN(0) on an extra outcome: q δ₀(ε) for ε >= 0, and its mirror image below.
     """
     q = pair.sampling_prob
     if pair.shape is Shape.ANTIPODAL:
-        removed = _mixture_bound(Pair(pair.noise, pair.scale, Shape.REMOVE, q), order) - (order - 1.0) * math.log1p(-q)
-        return min(
-            round_up(removed),
-            _convex_bound(q, _shift_moment(Pair(pair.noise, max(pair.scale / 2.0, math.ulp(0.0)), Shape.SHIFT), order)),
-        )
-    return _convex_bound(q, _shift_moment(Pair(pair.noise, pair.scale, Shape.SHIFT), order))
+        removed = convex_bound(q, _shift_moment(pair.noise, pair.scale, order)) - (order - 1.0) * math.log1p(-q)
+        whole = _shift_moment(pair.noise, max(pair.scale / 2.0, math.ulp(0.0)), order)
+        return min(round_up(removed), convex_bound(q, whole))
+    if pair.size > 1:
+        q = min(1.0, round_up(-math.expm1(pair.size * math.log1p(-q)), 16))
+    return convex_bound(q, _shift_moment(pair.noise, max(pair.scale / pair.size, math.ulp(0.0)), order))
 
 
-def _convex_bound(q: float, base: float) -> float:
-    """log(1 - q + q e^base), rounded up."""
+def convex_bound(q: float, base: float) -> float:
+    """log(1 - q + q e^base), rounded up, 0 < q <= 1."""
+    if q >= 1.0 or base == math.inf:
+        return base
     if base > 1.0:
         return round_up(float(np.logaddexp(math.log1p(-q), math.log(q) + base)), 16)
     return round_up(math.log1p(q * math.expm1(base)), 16)
 
 
-def _sum(table: _Table, t: float) -> float:
+def _atom_table(pair: AtomPair) -> Table:
+    """The atoms as a table; where nobody knows d, it is summed up and rounded up."""
+    log_p, loss = np.array(pair.log_p), np.array(pair.loss)
+    p = np.exp(log_p)
+    with np.errstate(over="ignore", invalid="ignore"):
+        log_q: Floats = log_p - loss
+        q = np.exp(log_q)
+        near = np.abs(loss) < 0.5
+        entropy = np.where(near, p * exp_remainder(np.where(near, -loss, 0.0)), p * (loss - 1.0) + q)
+        magnitude = np.abs(log_p) + np.abs(loss)
+        deficit = pair.deficit
+        if deficit is None:
+            deficit = 1.0 - math.fsum(q) + 16.0 * EPS * (1.0 + float(q @ (1.0 + magnitude)))
+    return Table(log_p, loss, entropy, magnitude, np.abs(loss), deficit=deficit)
+
+
+def _sum(table: Table, t: float) -> float:
     """K from a table: by logarithms, and where it is small once more as a sum that does not cancel."""
     tilt = t * table.loss
-    base = table.log_weight + table.loss
-    exponent = base + tilt
+    exponent = table.log_p + tilt
     top = float(exponent.max())
     terms = np.exp(exponent - top)
     total = float(terms.sum())
     value = top + math.log(total)
-    rounding = 32.0 * EPS * (1.0 + float(terms @ (table.magnitude + np.abs(tilt))) / total)
-    if value > 0.5:
+    spread = table.magnitude + t * table.slope
+    rounding = 32.0 * EPS * (1.0 + float(terms @ spread) / total)
+    if not value <= 0.5:
         return value + rounding + 4.0 * EPS * value
-    weight = np.exp(base)
+    weight = np.exp(table.log_p)
     near = np.where(np.abs(tilt) < 1.0, weight * exp_remainder(np.clip(tilt, -1.0, 1.0)), 0.0)
     far = np.where(np.abs(tilt) < 1.0, 0.0, terms * math.exp(top) - weight * (1.0 + tilt))
     parts = near + far + t * table.entropy
     moment = float(parts.sum())
-    rounding = 64.0 * EPS * (moment + float(parts @ (table.magnitude + np.abs(tilt))))
-    return math.log1p(moment + rounding + 1e-35 * t * (1.0 + t)) * (1.0 + 4.0 * EPS)
+    rounding = (
+        64.0 * EPS * (moment + float(parts @ spread) + t * (1.0 + 2.0 * t) * table.noise + t * abs(table.deficit))
+    )
+    moment = max(0.0, moment + t * table.deficit) + rounding
+    return math.log1p(moment + 1e-35 * t * (1.0 + t)) * (1.0 + 4.0 * EPS)
 
 
-@lru_cache(maxsize=1024)
-def _table(pair: Pair, level: int) -> _Table | None:
-    """The table that serves orders up to 2^level; None where it would be too long."""
-    if pair.scale < _SMALLEST:
-        return None
-    grid = _gauss_points(pair, 2.0**level) if pair.noise is Noise.GAUSSIAN else _laplace_points(pair, 2.0**level)
-    if grid is None:
-        return None
-    log_weight, plus, minus = grid
-    q = pair.sampling_prob
-    loss_plus, w_plus = _mixture_loss(q, plus)
-    magnitude = np.abs(log_weight) + np.abs(plus)
-    if pair.shape is Shape.REMOVE:
-        return _Table(log_weight, loss_plus, _entropy(log_weight, loss_plus, w_plus), magnitude)
-    loss_minus, w_minus = _mixture_loss(q, minus)
-    loss = loss_plus - loss_minus
-    log_weight = log_weight + loss_minus
-    near = np.abs(loss) < 0.5
-    w = np.where(near, (w_plus - w_minus) / (1.0 + np.where(near, w_minus, 0.0)), np.expm1(np.minimum(loss, 1.0)))
-    loss = np.where(near, np.log1p(np.where(near, w, 0.0)), loss)
-    return _Table(log_weight, loss, _entropy(log_weight, loss, w), magnitude + np.abs(minus))
-
-
-def _entropy(log_weight: Floats, loss: Floats, w: Floats) -> Floats:
-    """The entropy column, weight * ((1+w)L - w), without forming 1+w where that may overflow."""
-    large = loss > 1.0
-    weight = np.exp(log_weight)
-    small = weight * entropy_remainder(np.where(large, 0.0, w), np.where(large, 0.0, loss))
-    return np.where(large, np.exp(np.where(large, log_weight + loss, 0.0)) * (loss - 1.0) + weight, small)
-
-
-def _mixture_loss(q: float, u: Floats) -> tuple[Floats, Floats]:
-    """log(1 - q + q e^u) and q(e^u - 1); the latter is cut off where e^u would overflow, and not used there."""
-    w: Floats = q * np.expm1(np.minimum(u, 700.0))
-    near = np.abs(w) < 0.5
-    far = np.logaddexp(math.log1p(-q), math.log(q) + u)
-    return np.where(near, np.log1p(np.where(near, w, 0.0)), far), w
-
-
-def _gauss_points(pair: Pair, order: float) -> tuple[Floats, Floats, Floats] | None:
-    """Log weights under N(0, σ²) and the log-ratios of N(+1), N(-1) to it, at trapezoid points."""
-    s = pair.scale
-    antipodal = pair.shape is Shape.ANTIPODAL
-    h = _gauss_step(s, order - 1.0 if antipodal else 0.0)
-    reach = (2.0 * order - 1.0 if antipodal else order) + _CUT * s + 0.5
-    first, last = -math.ceil((_CUT * s + 0.5) / h), math.ceil(reach / h)
-    if last - first > _MAX_POINTS:
-        return None
-    x: Floats = h * np.arange(first, last + 1, dtype=np.float64)
-    log_weight: Floats = math.log(h / (s * math.sqrt(2.0 * math.pi))) - 0.5 * (x / s) ** 2
-    return log_weight, (2.0 * x - 1.0) / (2.0 * s * s), (-2.0 * x - 1.0) / (2.0 * s * s)
-
-
-def _gauss_step(s: float, t: float) -> float:
-    """The largest step with a strip bound of e^-100, over some widths; 24 bits long, so its multiples are exact."""
-    widths = np.linspace(0.02, 0.98, 49) * min(math.pi * s * s, math.sqrt(2.0 * _NATS) * s)
-    cost = _NATS + 1.0 + widths**2 / (2.0 * s * s) - t * np.log(np.cos(widths / (2.0 * s * s)))
-    mantissa, exponent = math.frexp(float((2.0 * math.pi * widths / cost).max()))
-    return math.ldexp(math.floor(mantissa * 2.0**24), exponent - 24)
-
-
-def _laplace_points(pair: Pair, order: float) -> tuple[Floats, Floats, Floats] | None:
-    """The same under Laplace(0): atoms where the log-ratio is constant, Gauss-Legendre panels in between."""
-    s = 1.0 / pair.scale
-    panels = math.ceil(2.0 * s * (1.0 + order / 8.0))
-    if 24 * panels > _MAX_POINTS:
-        return None
-    node, weight = _legendre()
-    half = s / panels
-    centre = -s + half * (2.0 * np.arange(panels) + 1.0)
-    v = (centre[:, None] + half * node).ravel()  # log-ratio of N(+1) between the two centres 0 and 1
-    log_v = np.tile(np.log(weight * half / 4.0), panels) - 0.5 * (v + s)
-    flat = np.full_like(v, -s)
-    if pair.shape is Shape.REMOVE:
-        log_weight = np.concatenate([[math.log(0.5)], log_v, [math.log(0.5) - s]])
-        plus = np.concatenate([[-s], v, [s]])
-        return log_weight, plus, plus
-    log_weight = np.concatenate([[math.log(0.5) - s], log_v[::-1], log_v, [math.log(0.5) - s]])
-    plus = np.concatenate([[-s], flat, v, [s]])
-    return log_weight, plus, np.concatenate([[s], v[::-1], flat, [-s]])
-
-
-@lru_cache(maxsize=1)
-def _legendre() -> tuple[Floats, Floats]:
-    node, weight = np.polynomial.legendre.leggauss(24)
-    return node, weight
+def _half_sum(table: Half, order: float) -> float:
+    """log(1 + E_Q[(e^{αL}-1)(1-e^{-tL}) 1{L>0}])."""
+    tilt = order * table.loss
+    exponent = table.log_q + tilt
+    top = float(exponent.max())
+    terms = np.exp(exponent - top) * np.expm1(-tilt) * np.expm1(-(order - 1.0) * table.loss)
+    total = float(terms.sum())
+    if total <= 0.0:
+        return 1e-300
+    rounding = 32.0 * EPS * (2.0 + float(terms @ (table.magnitude + tilt)) / total)
+    value = top + math.log(total) + 8.0 * EPS
+    if value > 500.0:
+        return value + rounding + 4.0 * EPS * value
+    return round_up(math.log1p(math.exp(value) * (1.0 + rounding + 4.0 * EPS * abs(top))))

@@ -59,6 +59,66 @@ def laplace_log_moment(shape, scale, prob, order):
         return mp.log(inner + (integrand(mp.mpf(1)) + integrand(mp.mpf(-1))) / s)
 
 
+def mirror_log_moment(noise, scale, prob, order):
+    """log moment of the mirrored pair: the removal's losses L > 0, their mirror images, and an atom at 0."""
+    with mp.workdps(DIGITS):
+        s, q, a = mp.mpf(scale), mp.mpf(prob), mp.mpf(order)
+        half = mp.mpf(1) / 2
+
+        def density(x):
+            if noise == "gaussian":
+                return mp.exp(-(x**2) / (2 * s * s)) / (s * mp.sqrt(2 * mp.pi))
+            return mp.exp(-abs(x) / s) / (2 * s)
+
+        def integrand(x):
+            base = density(x)
+            ratio = (1 - q) + q * density(x - 1) / base  # P/Q > 1 for x > 1/2
+            return base * (ratio**a + ratio ** (1 - a) - 1 - ratio)
+
+        end = max(a, mp.mpf(2)) + 14 * s + 1 if noise == "gaussian" else mp.mpf(1)
+        inner = mp.quad(integrand, _panels(half, end, 2 * s if noise == "gaussian" else mp.mpf("0.25")), maxdegree=6)
+        return mp.log1p(inner + (integrand(mp.mpf(1)) * s if noise == "laplace" else 0))
+
+
+def group_log_moment(noise, shape, scale, prob, size, order):
+    """The moment of a binomial mixture of shifts against none (remove), or reversed (add)."""
+    with mp.workdps(DIGITS):
+        s, q, a = mp.mpf(scale), mp.mpf(prob), mp.mpf(order)
+        weights = [mp.binomial(size, j) * q**j * (1 - q) ** (size - j) for j in range(size + 1)]
+
+        def density(x):
+            if noise == "gaussian":
+                return mp.exp(-(x**2) / (2 * s * s)) / (s * mp.sqrt(2 * mp.pi))
+            return mp.exp(-abs(x) / s) / (2 * s)
+
+        def integrand(x):
+            without, mixed = density(x), mp.fsum(w * density(x - j) for j, w in enumerate(weights))
+            p, base = (mixed, without) if shape == "remove" else (without, mixed)
+            return p**a * base ** (1 - a)
+
+        if noise == "laplace":
+            inner = mp.quad(integrand, _panels(mp.mpf(0), mp.mpf(size), mp.mpf("0.25")), maxdegree=6)
+            return mp.log(inner + (integrand(mp.mpf(0)) + integrand(mp.mpf(size))) * s)
+        low, high = (-14 * s - 1, a * size + 14 * s) if shape == "remove" else (-14 * s - (a - 1) * size, 14 * s + 1)
+        return mp.log(mp.quad(integrand, _panels(low, high, 3 * s), maxdegree=5))
+
+
+def atom_log_moment(atoms, order):
+    """log of sum p (p/q)^(order-1) over explicit atoms {outcome: (p, q)} of P, the law that is not 0 there."""
+    with mp.workdps(DIGITS):
+        a = mp.mpf(order)
+        return mp.log(mp.fsum(p**a * q ** (1 - a) for p, q in atoms))
+
+
+def discrete_laplace_pmf(scale, centre, low, high):
+    """Masses of the discrete Laplace law on low..high; the ends stand for all integers beyond."""
+    r = mp.exp(-1 / mp.mpf(scale))
+    law = {k: (1 - r) / (1 + r) * r ** abs(k - centre) for k in range(low, high + 1)}
+    law[low] = r ** (centre - low) / (1 + r) if low <= centre else None
+    law[high] = r ** (high - centre) / (1 + r) if high >= centre else None
+    return law
+
+
 def gaussian_delta(distance_over_stddev, epsilon):
     """delta(epsilon) of N(mu, 1) against N(0, 1): the closed form of Balle & Wang 2018."""
     with mp.workdps(DIGITS):
