@@ -251,13 +251,13 @@ def _integrate(
     value, centre = 0.5 * mixture.variance * order * (1.0 + order), mixture.variance * (order + 0.5)
     scale_error, angle = 4.0 * EPS * value, np.zeros_like(s)
     log_modulus = -0.5 * mixture.variance * s * s
-    growth = EPS * (16.0 - 4.0 * log_modulus)
+    z = order + 1j * s
+    growth = EPS * (16.0 + 8.0 * mixture.variance * np.abs(z * (1.0 + z)))  # also for a variance that is off by 8 EPS
     for part, times in parts:
         node = part.sampled(s, times)
         log_modulus, angle, growth = log_modulus + node.log_modulus, angle + node.angle, growth + node.growth
         value, centre = value + times * part.log_moment, centre + times * part.mean
         scale_error += times * part.log_moment_error + 4.0 * EPS * (abs(value) + abs(times * part.log_moment))
-    z = order + 1j * s
     values = np.asarray(np.exp(log_modulus + 1j * angle) / (z * (1.0 + z)), dtype=np.complex128)
     reached = np.exp(np.minimum(log_modulus + growth, 0.0)) / np.abs(z * (1.0 + z))
     errors = np.minimum(np.abs(values) * np.expm1(np.minimum(growth, 1.0)), reached)
