@@ -12,6 +12,7 @@ Example:
 
 from __future__ import annotations
 
+from accountants import _grouped, _sampled  # noqa: F401  # they register what their events are made of
 from accountants.accountant import Accountant
 from accountants.best import epsilon
 from accountants.calibrate import calibrate, max_times

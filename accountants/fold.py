@@ -1,7 +1,8 @@
 r"""The one fold: any nesting of events becomes a flat multiset of core events, and one total slack.
 
 This is the only place where counts multiply. What an event is made of is registered per class in :func:`expand`; an
-event that is made of nothing else is a core event and is left to the accountants.
+event that is made of nothing else is a core event and is left to the accountants. The expansions of sampled events
+and of groups stand in modules of their own, which register them here.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from functools import lru_cache, singledispatch
 from typing import final
 
 from accountants._checks import check_count
-from accountants._lattice import share_slack, smoothing_tau
+from accountants._lattice import balanced_tau, share_slack, smoothing_tau
 from accountants._numerics import round_down, round_up
 from accountants.errors import UnsupportedEventError
 from accountants.events import (
+    ApproxDP,
     Composed,
+    DiscreteGaussian,
     DistributedDiscreteGaussian,
     Event,
     Gaussian,
-    PoissonSampled,
+    NonPrivate,
+    PureDP,
     Repeated,
     Within,
 )
@@ -60,11 +64,13 @@ class Folded:
     slack: Slack
 
 
-def fold(entries: Iterable[tuple[Event, int]]) -> Folded:
+def fold(entries: Iterable[tuple[Event, int]], *, smooth: bool = False) -> Folded:
     """Flatten (event, times) pairs of any depth.
 
     Args:
         entries: events with counts.
+        smooth: whether a discrete Gaussian is replaced by the Gaussian that it almost is, and its slack, in any
+            dimension (the smoothing lemma of :mod:`accountants._lattice`); otherwise it stays as it is.
 
     Returns:
         The multiset of core events and the total slack.
@@ -83,7 +89,7 @@ def fold(entries: Iterable[tuple[Event, int]]) -> Folded:
         event, times = stack.pop()
         if times == 0:
             continue
-        expansion = expand(event)
+        expansion = expand(event, smooth=smooth)
         if expansion is None:
             counts[event] = _count(counts.get(event, 0) + times)
             continue
@@ -99,13 +105,18 @@ def _count(times: int) -> int:
 
 
 @singledispatch
-def expand(event: Event) -> Expansion | None:
-    """What the event is made of, or None for a core event. Register a class here only if it is made of other events."""
+def expand(event: Event, *, smooth: bool = False) -> Expansion | None:
+    """What the event is made of, or None for a core event. Register a class here only if it is made of other events.
+
+    Args:
+        event: the event.
+        smooth: as in :func:`fold`.
+    """
     return None
 
 
 @expand.register
-def _(event: Composed) -> Expansion:
+def _(event: Composed, *, smooth: bool = False) -> Expansion:
     parts: list[tuple[Event, int]] = []
     for part in event.events:
         if parts and parts[-1][0] is part:  # doubling a sum again and again must not double the work
@@ -116,18 +127,18 @@ def _(event: Composed) -> Expansion:
 
 
 @expand.register
-def _(event: Repeated) -> Expansion:
+def _(event: Repeated, *, smooth: bool = False) -> Expansion:
     return Expansion(((event.event, event.times),))
 
 
 @expand.register
-def _(event: Within) -> Expansion:
+def _(event: Within, *, smooth: bool = False) -> Expansion:
     return Expansion(((event.event, 1),), Slack(event.up, event.down))
 
 
 @expand.register
 @lru_cache(maxsize=1024)
-def _(event: DistributedDiscreteGaussian) -> Expansion:
+def _(event: DistributedDiscreteGaussian, *, smooth: bool = False) -> Expansion:
     r"""``Within(Gaussian(sqrt(n σ² - τ²) / bound), up, down)``: see :mod:`accountants._lattice`."""
     tau = smoothing_tau(event.dim)
     sigma = event.local_stddev
@@ -146,44 +157,33 @@ def _(event: DistributedDiscreteGaussian) -> Expansion:
 
 @expand.register
 @lru_cache(maxsize=1024)
-def _(event: PoissonSampled) -> Expansion | None:
-    """One coin for the whole inner event: its slack passes outside, and what is left must be one event."""
-    if event.sampling_prob == 0.0:
-        return Expansion(())  # no record is ever in a batch: neighbours have the same law
-    if event.sampling_prob == 1.0:
-        return Expansion(((event.event, 1),))
-    inner = fold([(event.event, 1)])
-    slack = inner.slack.sampled(event.sampling_prob)
-    if not inner.parts:
-        return Expansion((), slack)
-    sampled = _sampled(event, _one_event(event, inner.parts))
-    return None if sampled == event else Expansion(((sampled, 1),), slack)
+def _(event: DiscreteGaussian, *, smooth: bool = False) -> Expansion | None:
+    r"""``Within(Gaussian(sqrt(s² - τ²) / bound), up, down)``, if asked for: the shares' expansion with one party."""
+    if not smooth:
+        return None
+    bound = float(math.floor(event.l2_bound)) if event.dim == 1 else event.l2_bound
+    if bound == 0.0:
+        return Expansion(())  # an integer that moves by less than 1 does not move
+    stddev, dim = event.stddev, event.dim
+    tau = balanced_tau(stddev, bound, dim)
+    left = 1.0 - round_up((tau / stddev) * (tau / stddev))
+    up, down = share_slack(stddev, 1, tau)
+    if left <= 0.0 or not dim * (up + down) < 1.0:
+        raise UnsupportedEventError(
+            f"stddev must be large enough for {dim} coordinates to be close to a Gaussian, got {stddev!r}; use a finer "
+            "lattice step, or RDPAccountant, which knows the discrete Gaussian itself.",
+            event=event,
+        )
+    multiplier = round_down(math.sqrt(left) * stddev / bound, 8)
+    return Expansion(((Gaussian(multiplier), 1),), Slack(round_up(dim * up), round_up(dim * down)))
 
 
-def _one_event(event: PoissonSampled, parts: tuple[tuple[Event, int], ...]) -> Event:
-    r"""The inner parts as one event with the same pair of laws.
-
-    Gaussians on one batch are one Gaussian with :math:`1/z^2 = \sum_i 1/z_i^2`: the joint noise is spherical after
-    scaling, and for adaptive choices the composition's trade-off curve is that Gaussian's. Anything else cannot be
-    split over one coin.
-    """
-    if len(parts) == 1 and parts[0][1] == 1:
-        return parts[0][0]
-    if all(isinstance(part, Gaussian) for part, _ in parts):
-        scales = [(part.noise_multiplier, times) for part, times in parts if isinstance(part, Gaussian)]
-        least = min(scale for scale, _ in scales)
-        inverse = math.fsum(times * (least / scale) ** 2 for scale, times in scales)
-        return Gaussian(round_down(least / math.sqrt(inverse), 8))
-    raise UnsupportedEventError(
-        "event under PoissonSampled must be one event, or Gaussians only: one batch serves the whole composition and "
-        "no sound curve is known here; draw a batch per release, PoissonSampled(a, q) + PoissonSampled(b, q), or "
-        "record it unsampled, which is always an upper bound.",
-        event=event,
-    )
+@expand.register
+def _(event: ApproxDP, *, smooth: bool = False) -> Expansion:
+    """The worst such release: with probability delta it gives the record away, else it is epsilon-DP."""
+    return Expansion(((PureDP(event.epsilon, event.relation), 1),), Slack(failure=event.delta))
 
 
-def _sampled(event: PoissonSampled, inner: Event) -> PoissonSampled:
-    """Sampling a sample thins it: two independent coins are one coin with the product of the probabilities."""
-    if isinstance(inner, PoissonSampled):
-        return PoissonSampled(inner.event, min(1.0, round_up(event.sampling_prob * inner.sampling_prob)))
-    return PoissonSampled(inner, event.sampling_prob)
+@expand.register
+def _(event: NonPrivate, *, smooth: bool = False) -> Expansion:
+    return Expansion((), Slack(failure=1.0))
