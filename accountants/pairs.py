@@ -89,7 +89,7 @@ from accountants.events import (
 )
 from accountants.relation import Relation
 
-__all__ = ["AtomPair", "Noise", "Pair", "Shape", "dominating_pairs"]
+__all__ = ["AtomPair", "Noise", "Pair", "Pairs", "Shape", "dominating_pairs", "ratio_up", "require_relation"]
 
 
 @final
@@ -130,6 +130,11 @@ class Pair:
     shape: Shape
     sampling_prob: float = 1.0
     size: int = 1
+
+    @property
+    def failure(self) -> float:
+        """P's mass where Q has none: noise on the line covers all of it."""
+        return 0.0
 
 
 _DISTANCE = {Relation.add_remove: 1, Relation.zero_out: 1, Relation.replace_one: 2}
@@ -185,13 +190,13 @@ def _(event: Event, relation: Relation) -> Pairs:
 
 @dominating_pairs.register
 def _(event: RandomizedResponse, relation: Relation) -> Pairs:
-    _require(event, relation, Relation.replace_one, "PureDP(epsilon, relation)")
+    require_relation(event, relation, Relation.replace_one, "PureDP(epsilon, relation)")
     return (remove_atoms(response_laws(event.epsilon, event.categories), 1.0),)
 
 
 @dominating_pairs.register
 def _(event: PureDP, relation: Relation) -> Pairs:
-    _require(event, relation, event.relation, "the guarantee under the ledger's relation")
+    require_relation(event, relation, event.relation)
     return (remove_atoms(response_laws(event.epsilon), 1.0),)
 
 
@@ -224,7 +229,7 @@ def _(event: PoissonSampled, relation: Relation) -> Pairs:
 def _(event: FixedSizeSampled, relation: Relation) -> Pairs:
     inner = event.event
     _check_fixed_size(inner, event)
-    q = _ratio_up(event.batch, event.population)
+    q = ratio_up(event.batch, event.population)
     if event.batch == 0:
         return (NOTHING,)
     one_way = relation is Relation.add_remove
@@ -266,8 +271,8 @@ def _check_poisson(inner: Event, event: PoissonSampled, relation: Relation) -> N
 
 @_check_poisson.register
 def _(inner: PureDP, event: PoissonSampled, relation: Relation) -> None:
-    _require(inner, inner.relation, Relation.add_remove, "the guarantee under add_remove", outer=event)
-    _require(inner, relation, Relation.add_remove, "FixedSizeSampled(event, population, batch)", outer=event)
+    require_relation(inner, inner.relation, Relation.add_remove, "the guarantee under add_remove", outer=event)
+    require_relation(inner, relation, Relation.add_remove, "FixedSizeSampled(event, population, batch)", outer=event)
 
 
 @_check_poisson.register
@@ -283,10 +288,10 @@ def _check_fixed_size(inner: Event, event: FixedSizeSampled) -> None:
 
 @_check_fixed_size.register
 def _(inner: PureDP, event: FixedSizeSampled) -> None:
-    _require(inner, inner.relation, Relation.replace_one, "the guarantee under replace_one", outer=event)
+    require_relation(inner, inner.relation, Relation.replace_one, "the guarantee under replace_one", outer=event)
 
 
-def _ratio_up(part: int, whole: int) -> float:
+def ratio_up(part: int, whole: int) -> float:
     """The least float that is at least part / whole."""
     ratio = part / whole
     numerator, denominator = ratio.as_integer_ratio()
@@ -367,8 +372,18 @@ def _refused(event: Event, relation: Relation | None, about: Event) -> Unsupport
     return UnsupportedEventError(f"event must have a known pair of laws, got {name}{under}; {advice}.", event=event)
 
 
-def _require(event: Event, relation: Relation, wanted: Relation, instead: str, outer: Event | None = None) -> None:
-    """Refuse a relation that an event does not hold under."""
+def require_relation(
+    event: Event,
+    relation: Relation,
+    wanted: Relation,
+    instead: str = "the guarantee under the ledger's relation",
+    outer: Event | None = None,
+) -> None:
+    """Refuse a relation that an event does not hold under.
+
+    Raises:
+        UnsupportedEventError: the relation is not the one wanted; its text says what to record instead.
+    """
     if relation is not wanted:
         where = f"{type(outer).__name__} of {type(event).__name__}" if outer is not None else type(event).__name__
         raise UnsupportedEventError(

@@ -3,68 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, singledispatch
+from functools import lru_cache
 from typing import final
 
 from accountants._checks import check_delta, check_epsilon
 from accountants._numerics import round_up, sum_up
 from accountants.accountant import Account, folded
 from accountants.conversion import CONVERSIONS, best_epsilon, best_log_delta
+from accountants.curves import Curve, rdp_curve
 from accountants.errors import EventError, UnsupportedEventError
 from accountants.events import Event
 from accountants.fold import Folded
-from accountants.moments import log_moment, majorant, max_log_ratio
-from accountants.pairs import dominating_pairs
 from accountants.relation import Relation
+from accountants.slack import Slack, total_slack
 
 __all__ = ["Curve", "RDPAccountant", "rdp_curve"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """The Rényi curve of ONE occurrence of an event; counts are none of its business.
-
-    Args:
-        rdp: an upper bound of the Rényi divergence, in both directions, at a real order > 1; +inf where there is none.
-        pure_epsilon: an epsilon at which delta is 0, if there is one.
-    """
-
-    rdp: Callable[[float], float]
-    pure_epsilon: float = math.inf
-
-
-@singledispatch
-def rdp_curve(event: Event, relation: Relation) -> Curve:
-    """The curve of a core event under a relation: by default, of its dominating pairs.
-
-    Register a class of your own with ``rdp_curve.register``.
-
-    Args:
-        event: a core event.
-        relation: the neighbouring relation.
-
-    Returns:
-        A curve that holds for both directions.
-
-    Raises:
-        UnsupportedEventError: nothing sound is known.
-
-    Example:
-        >>> from accountants.events import Gaussian
-        >>> round(rdp_curve(Gaussian(1.0), Relation.add_remove).rdp(8.0), 12)
-        4.0
-    """
-    pairs = dominating_pairs(event, relation)
-    pure = max(max_log_ratio(pair) for pair in pairs)
-    distinct = tuple(dict.fromkeys(majorant(pair) for pair in pairs))
-
-    def rdp(order: float) -> float:
-        return min(pure, round_up(max(log_moment(pair, order) for pair in distinct) / (order - 1.0)))
-
-    return Curve(rdp, pure)
 
 
 @lru_cache(maxsize=4096)
@@ -72,14 +27,16 @@ def _cached_curve(event: Event, relation: Relation) -> Curve:
     return rdp_curve(event, relation)
 
 
-def _total(content: Folded, relation: Relation) -> Curve:
-    """The curve of the whole: the only place where a count meets a curve."""
+def _total(content: Folded, relation: Relation) -> tuple[Curve, Slack]:
+    """The curve of the whole, the only place where a count meets a curve; and the slack, with the curves' failures."""
     curves = [(times, _cached_curve(event, relation)) for event, times in content.parts]
 
     def rdp(order: float) -> float:
         return sum_up(round_up(times * curve.rdp(order)) for times, curve in curves)
 
-    return Curve(rdp, sum_up(round_up(times * curve.pure_epsilon) for times, curve in curves))
+    pure = sum_up(round_up(times * curve.pure_epsilon) for times, curve in curves)
+    failures = [Slack(failure=curve.failure).times(times) for times, curve in curves if curve.failure]
+    return Curve(rdp, pure), total_slack([content.slack, *failures]) if failures else content.slack
 
 
 @final
@@ -147,14 +104,14 @@ class RDPAccountant:
         """
         log_delta = _log_down(check_delta(delta))
         content, relation = folded(what, relation)
-        total = _total(content, relation)
+        total, slack = _total(content, relation)
 
         def base(log_delta: float) -> float:
             cost = best_epsilon(total.rdp, log_delta, CONVERSIONS[self.conversion], self.orders)
             cost = min(cost, total.pure_epsilon)
             return round_up(cost) if cost > 0.0 else 0.0
 
-        return content.slack.epsilon(base, log_delta)
+        return slack.epsilon(base, log_delta)
 
     def delta(self, what: Account | Event, *, epsilon: float, relation: Relation | str | None = None) -> float:
         """An upper bound of delta.
@@ -179,7 +136,7 @@ class RDPAccountant:
         """
         target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
         content, relation = folded(what, relation)
-        total = _total(content, relation)
+        total, slack = _total(content, relation)
 
         def base(inner: float) -> float:
             if inner >= total.pure_epsilon:
@@ -187,7 +144,7 @@ class RDPAccountant:
             log_delta = best_log_delta(total.rdp, inner, CONVERSIONS[self.conversion], self.orders)
             return min(1.0, round_up(math.exp(min(log_delta, 0.0)), 16))
 
-        return content.slack.delta(base, target)
+        return slack.delta(base, target)
 
     def supports(self, what: Account | Event, *, relation: Relation | str | None = None) -> bool:
         """Whether every event in ``what`` has a sound curve here.
