@@ -40,6 +40,7 @@ _SLACK = 1e-12  # what smoothing may cost in log-ratio over all coordinates: the
 
 _NARROW = 0.15  # η(0.15) > 1.2
 _TAUS = 128
+_WEIGHT = 1e6  # slack that sampling at rate 10^-3 leaves as large as the divergence counts as much
 
 
 def smoothing_tau(dim: int) -> float:
@@ -53,17 +54,17 @@ def smoothing_tau(dim: int) -> float:
 
 @lru_cache(maxsize=1024)
 def balanced_tau(stddev: float, bound: float, dim: int) -> float:
-    r"""The τ at which smoothing ONE lattice Gaussian costs least, as the sum of its divergence and its slack.
+    r"""The τ at which smoothing ONE lattice Gaussian costs least, as its divergence plus a multiple of its slack.
 
     The divergence is that of the Gaussian left, :math:`\Delta^2/2(s^2-\tau^2)`. Both grow linearly with the number of
-    releases, so the choice is good for any; every τ in (0, s) is sound. Of a grid up to :func:`smoothing_tau`, beyond
-    which the slack is nothing.
+    releases, but sampling at rate q lessens the divergence by q² and the slack not at all: hence the multiple. Every
+    τ in (0, s) is sound; this one is of a grid that ends at :func:`smoothing_tau`, beyond which nothing is gained.
     """
     widest = min(smoothing_tau(dim), stddev * (1.0 - 2.0**-20))
 
     def cost(tau: float) -> float:
-        left = 1.0 - (tau / stddev) * (tau / stddev)
-        return 0.5 * (bound / stddev) * (bound / stddev) / left + dim * sum(share_slack(stddev, 1, tau))
+        left = max(1.0 - (tau / stddev) * (tau / stddev), math.ulp(0.0))
+        return 0.5 * (bound / stddev) * (bound / stddev) / left + _WEIGHT * dim * sum(share_slack(stddev, 1, tau))
 
     return min((widest * (index + 1) / _TAUS for index in range(_TAUS)), key=cost)
 

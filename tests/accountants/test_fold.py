@@ -4,17 +4,22 @@ import math
 import time
 from collections import Counter
 
+import mpmath as mp
 import pytest
 from hypothesis import given
 
 from accountants import (
+    ApproxDP,
     Composed,
+    DiscreteGaussian,
     DistributedDiscreteGaussian,
     EventError,
     Gaussian,
     Laplace,
     Ledger,
+    NonPrivate,
     PoissonSampled,
+    PureDP,
     RDPAccountant,
     Repeated,
     UnsupportedEventError,
@@ -22,7 +27,9 @@ from accountants import (
 )
 from accountants._lattice import smoothing_tau
 from accountants.fold import expand, fold
+from accountants.slack import Slack
 from accountants.testing import event_strategy
+from tests.oracles.accounting import discrete_gaussian_pmf, gaussian_delta
 
 RELATION = "add_remove"
 
@@ -208,3 +215,69 @@ def test_what_one_coin_cannot_split_is_refused(inner):
     with pytest.raises(UnsupportedEventError, match="one batch serves the whole composition"):
         fold([(PoissonSampled(inner, 0.5), 1)])
     assert not RDPAccountant().supports(PoissonSampled(inner, 0.5))
+
+
+def test_a_discrete_gaussian_stays_unless_smoothing_is_asked_for():
+    event = DiscreteGaussian(4.0, 2.0)
+    assert fold([(event, 3)]) == fold([(event, 3)], smooth=False)
+    assert fold([(event, 3)]).parts == ((event, 3),)
+    ((core, times),) = fold([(event, 3)], smooth=True).parts
+    assert (type(core), times) == (Gaussian, 3)
+    deeper = Composed((Within(event, 0.0, 0.0) * 2, PoissonSampled(event, 0.5)))
+    assert [type(part) for part, _ in fold([(deeper, 1)], smooth=True).parts] == [Gaussian, PoissonSampled]
+    assert fold([(deeper, 1)], smooth=True).parts[1][0].event == core
+
+
+@pytest.mark.parametrize(("stddev", "bound"), [(2.0, 1.0), (2.0, 3.7), (5.0, 4.0), (40.0, 10.0)])
+@pytest.mark.parametrize("epsilon", [0.0, 0.5, 2.0])
+def test_the_smoothed_curve_is_above_the_enumerated_one(stddev, bound, epsilon):
+    folded = fold([(DiscreteGaussian(stddev, bound), 1)], smooth=True)
+    multiplier = folded.parts[0][0].noise_multiplier
+    with mp.workdps(34):
+        pmf, shift, factor = discrete_gaussian_pmf(stddev, mp.mpf(0)), math.floor(bound), mp.exp(mp.mpf(epsilon))
+        true = mp.fsum(max(mp.mpf(0), mass - factor * pmf.get(k + shift, mp.mpf(0))) for k, mass in pmf.items())
+    value = folded.slack.delta(
+        lambda inner: float(gaussian_delta(1 / mp.mpf(multiplier), inner)) * (1 + 1e-14), epsilon
+    )
+    assert true <= value
+    # and no more noise is spent than the smoothing that leaves nothing of the slack
+    assert multiplier * math.floor(bound) >= math.sqrt(stddev**2 - smoothing_tau(1) ** 2) * (1 - 1e-13)
+
+
+def test_smoothing_spends_noise_and_slack_in_every_dimension():
+    for dim in (1, 100, 10**6):
+        folded = fold([(DiscreteGaussian(8.0, 4.0, dim), 10)], smooth=True)
+        assert 1.9 < folded.parts[0][0].noise_multiplier < 2.0
+        assert 0.0 < folded.slack.up < 1e-5
+        assert 0.0 < folded.slack.down < 1e-5
+
+
+@pytest.mark.parametrize(
+    "event", [DiscreteGaussian(0.1, 1.0), DiscreteGaussian(0.4, 1.0, 100), DiscreteGaussian(1e-200, 1.0)]
+)
+def test_too_little_noise_cannot_be_smoothed(event):
+    with pytest.raises(UnsupportedEventError, match="finer lattice step, or RDPAccountant") as caught:
+        fold([(event, 1)], smooth=True)
+    assert caught.value.event == event
+    assert fold([(event, 1)]).parts == ((event, 1),)
+
+
+def test_integers_that_cannot_move_cost_nothing_smoothed():
+    assert fold([(DiscreteGaussian(0.1, 0.99), 5)], smooth=True) == fold([])
+
+
+def test_a_stated_delta_is_a_failure_outside():
+    folded = fold([(ApproxDP(0.5, 1e-6, "zero_out") * 3, 2)])
+    assert folded.parts == ((PureDP(0.5, "zero_out"), 6),)
+    assert folded.slack == Slack(failure=1e-6).times(6)
+    assert folded.slack.failure >= -math.expm1(6 * math.log1p(-1e-6))
+
+
+def test_an_unprotected_release_is_nothing_but_a_failure():
+    assert fold([(NonPrivate(), 1)]) == fold([(NonPrivate() * 5, 3)])
+    assert fold([(NonPrivate(), 1)]).slack == Slack(failure=1.0)
+    ledger = Ledger(relation=RELATION)
+    ledger.record(Gaussian(1.0))
+    ledger.record(NonPrivate())
+    assert ledger.epsilon(delta=1e-6) == math.inf
+    assert ledger.delta(epsilon=100.0) == 1.0

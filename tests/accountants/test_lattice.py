@@ -6,7 +6,7 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from accountants._lattice import log_dual_sum, log_theta_tail, share_slack, smoothing_tau
+from accountants._lattice import balanced_tau, log_dual_sum, log_theta_tail, share_slack, smoothing_tau
 from tests.oracles.accounting import normal_density, normaliser, smoothed_mass, sum_pmf
 
 CASES = [(1, 0.6), (1, 1.4), (2, 0.55), (2, 0.9), (2, 1.5), (3, 0.7), (3, 1.1), (4, 0.75)]
@@ -106,3 +106,24 @@ def test_the_figures_of_the_explanation():
     assert all(max(share_slack(1.5, n, tau)) < 1e-12 for n in (3, 4, 10, 100, 10_000, 1_000_000))
     assert 1e-10 < max(share_slack(1.5, 2, tau)) < 5e-10
     assert max(share_slack(2.0, 2, tau)) < 2e-17
+
+
+@pytest.mark.parametrize(
+    ("stddev", "bound", "dim"), [(1.0, 1.0, 1), (2.0, 4.0, 10**6), (10.0, 8.0, 100), (100.0, 1.0, 1), (1e6, 10.0, 3)]
+)
+def test_balanced_tau_is_between_the_ends(stddev, bound, dim):
+    """Every step away from it loses: in noise on one side, in slack on the other."""
+    tau = balanced_tau(stddev, bound, dim)
+    assert 0.0 < tau < stddev
+    assert tau <= smoothing_tau(dim)
+
+    def cost(tau):
+        return 0.5 * bound**2 / (stddev**2 - tau**2) + 1e6 * dim * sum(share_slack(stddev, 1, tau))
+
+    assert cost(tau) <= cost(0.95 * tau) * (1 + 1e-12)
+    assert cost(tau) <= cost(min(1.05 * tau, (stddev + tau) / 2, smoothing_tau(dim))) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("extreme", [(5e-324, 1.0, 1), (1e-200, 1e200, 10), (1e300, 1e-300, 2**53), (0.1, 1.0, 1)])
+def test_balanced_tau_is_a_number_at_extremes(extreme):
+    assert math.isfinite(balanced_tau(*extreme))
