@@ -81,21 +81,26 @@ class Grid:
     magnitude: Floats
 
 
-def _step(law: Law, fineness: int) -> float:
-    """σ/8, or less where the strip is narrow; halved ``fineness`` times; 24 bits long, so that multiples are exact."""
-    mantissa, exponent = math.frexp(min(law.scale / 8.0, 0.2 * law.scale * law.scale))
+def _step(law: Law, reach: float, fineness: int) -> float:
+    """σ/8, or less where the strip is narrow, halved ``fineness`` times; 24 bits long, so that multiples are exact.
+
+    When adding, the best width a is about 2π/η over t/4σ⁴ + 1/σ², where the strip bound is e^-60 for the third number.
+    """
+    variance = law.scale * law.scale
+    steep = 0.55 / math.sqrt(0.25 * reach / variance**2 + 1.0 / variance) if law.add else math.inf
+    mantissa, exponent = math.frexp(min(law.scale / 8.0, 0.2 * variance, steep))
     return math.ldexp(math.floor(mantissa * 2.0**24), exponent - 24 - fineness)
 
 
 def reachable(law: Law, reach: float, fineness: int) -> bool:
     """Whether a grid for these tilts is short enough."""
-    return (reach + 1.0 + 2.0 * _CUT * law.scale) / _step(law, fineness) <= _MAX_POINTS
+    return (reach + 1.0 + 2.0 * _CUT * law.scale) / _step(law, reach, fineness) <= _MAX_POINTS
 
 
 @lru_cache(maxsize=64)
 def grid_of(law: Law, reach: float, fineness: int) -> Grid:
     """The points; built once for all tilts up to ``reach``."""
-    s, q, step = law.scale, law.prob, _step(law, fineness)
+    s, q, step = law.scale, law.prob, _step(law, reach, fineness)
     low, high = (-reach, 0.0) if law.add else (0.0, 1.0 + reach)
     low, high = low - 1.0 - _CUT * s, high + _CUT * s  # 1 more for w e^-u
     x: Floats = step * np.arange(math.floor(low / step), math.ceil(high / step) + 1, dtype=np.float64)

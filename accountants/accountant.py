@@ -42,8 +42,13 @@ class Accountant(Protocol):
         """Whether a sound bound is at hand; for an event without a relation: under some relation."""
 
 
-def folded(what: Account | Event, relation: Relation | str | None) -> tuple[Folded, Relation]:
+def folded(what: Account | Event, relation: Relation | str | None, *, smooth: bool = False) -> tuple[Folded, Relation]:
     """The flat content of a ledger or an event, and the relation that it is to be held under.
+
+    Args:
+        what: a ledger, or an event.
+        relation: required with an event; with a ledger, its own or None.
+        smooth: as in :func:`~accountants.fold.fold`.
 
     Raises:
         RelationError: an event without a relation, or a relation that is not the ledger's.
@@ -51,7 +56,7 @@ def folded(what: Account | Event, relation: Relation | str | None) -> tuple[Fold
         UnsupportedEventError: the events cannot be combined soundly.
     """
     if isinstance(what, Event):
-        return fold([(what, 1)]), as_relation(relation)
+        return fold([(what, 1)], smooth=smooth), as_relation(relation)
     if not isinstance(what, Account):
         raise EventError(f"what must be a Ledger or an event, got {type(what).__name__}; see accountants.events.")
     own = what.relation
@@ -60,4 +65,4 @@ def folded(what: Account | Event, relation: Relation | str | None) -> tuple[Fold
             f"relation must be the ledger's own, {own.value}, got {as_relation(relation).value}; "
             "leave it out for a ledger."
         )
-    return fold([(event, times) for event, times, _ in what.entries]), own
+    return fold([(event, times) for event, times, _ in what.entries], smooth=smooth), own

@@ -28,12 +28,13 @@ _ROUNDS = 3
 
 def _saddle(
     mixture: Mixture, gradient: Callable[[float, float, float, float], tuple[float, float]], start: float
-) -> float | None:
-    """The order where an increasing function vanishes, by Newton's method in log t; None if out of reach."""
+) -> float:
+    """The order where an increasing function vanishes, by Newton's method in log t; the nearest that is in reach."""
     low, high, order = 0.0, math.inf, start
     for _ in range(80):
         if not mixture.is_reachable(order):
-            return None
+            high, order = order, max(0.7 * order, math.sqrt(low * order))
+            continue
         value, slope, curvature = mixture.cumulants(order)
         f, derivative = gradient(order, value, slope, curvature)
         low, high = (low, order) if f > 0.0 else (order, high)
@@ -44,7 +45,7 @@ def _saddle(
         order = after
         if derivative / order * step * step < 0.01 or abs(step) < 1e-9 * order:
             break
-    return order if mixture.is_reachable(order) else None
+    return order
 
 
 def _start(mixture: Mixture, guess: float) -> float:
@@ -53,7 +54,7 @@ def _start(mixture: Mixture, guess: float) -> float:
     return max(1e-3, min([guess, 1e4, *knees]))
 
 
-def _saddle_of_delta(mixture: Mixture, log_delta: float) -> float | None:
+def _saddle_of_delta(mixture: Mixture, log_delta: float) -> float:
     """The order at which the bound of ε for this δ is least."""
 
     def gradient(t: float, value: float, slope: float, curvature: float) -> tuple[float, float]:
@@ -65,7 +66,7 @@ def _saddle_of_delta(mixture: Mixture, log_delta: float) -> float | None:
     return _saddle(mixture, gradient, _start(mixture, guess))
 
 
-def _saddle_of_epsilon(mixture: Mixture, epsilon: float) -> float | None:
+def _saddle_of_epsilon(mixture: Mixture, epsilon: float) -> float:
     """The order at which the integrand on the real line is least for this ε."""
 
     def gradient(t: float, value: float, slope: float, curvature: float) -> tuple[float, float]:
@@ -110,7 +111,7 @@ def _certify(contour: Contour, log_delta: float, guess: float) -> tuple[float, f
     for side, sign in ((0, 1.0), (1, -1.0)):
         epsilon = guess
         for _ in range(30):
-            gap = sign * (log_delta - contour.log_delta_bounds(epsilon)[side])
+            gap = sign * (log_delta - contour.log_delta_bounds(epsilon)[side]) + 4.0 * EPS * abs(log_delta)
             if gap <= 0.0:
                 ends[side] = epsilon
                 break
@@ -143,15 +144,15 @@ def epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough:
         enough: an upper bound of at most this need not be improved.
     """
     low, high = 0.0, _largest_loss(mixture)
-    order = _saddle_of_delta(mixture, log_delta) if high > enough else None
-    if order is None:
+    if high <= enough:
         return low, high
+    order = _saddle_of_delta(mixture, log_delta)
     high = min(high, max(0.0, _chernoff_epsilon(mixture, order, log_delta)))
     if high <= enough:
         return low, high
     guess, goal = _first_guess(mixture, order, log_delta), math.log(tolerance) - 9.0
     for _ in range(_ROUNDS):
-        contour = None if order is None else build(mixture, order, guess, log_delta, goal)
+        contour = build(mixture, order, guess, log_delta, goal)
         if contour is None:
             break
         guess = _solve(contour, log_delta, guess)
@@ -163,11 +164,13 @@ def epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough:
     return low, high
 
 
-def log_delta_bounds(mixture: Mixture, epsilon: float, tolerance: float) -> tuple[float, float]:
+def log_delta_bounds(
+    mixture: Mixture, epsilon: float, tolerance: float, enough: float = -math.inf
+) -> tuple[float, float]:
     """(lower, upper) of log δ at any real ε, certified; where the integral cannot, -inf and Chernoff's bound, or 0."""
+    if epsilon >= _largest_loss(mixture):
+        return -math.inf, -math.inf
     order = _saddle_of_epsilon(mixture, epsilon)
-    if order is None:
-        return -math.inf, 0.0
     value, _, curvature = mixture.cumulants(order)
     guess = min(
         0.0, value - order * epsilon - math.log(order) - math.log1p(order) + math.log(saddle_width(order, curvature))
@@ -178,6 +181,8 @@ def log_delta_bounds(mixture: Mixture, epsilon: float, tolerance: float) -> tupl
         min(0.0, order * (_chernoff_epsilon(mixture, order, 0.0) - epsilon + 8.0 * EPS * abs(epsilon))),
     )
     for goal in (math.log(tolerance) - 9.0, math.log(tolerance) - 16.0):
+        if high <= enough:
+            break
         contour = build(mixture, order, epsilon, guess, goal)
         if contour is None:
             break

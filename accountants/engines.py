@@ -1,0 +1,150 @@
+r"""Engines: what turns one direction of a composition into certified bounds. Rows, the tightest and quickest first.
+
+========================  ==========================================================================================
+engine                    answers
+========================  ==========================================================================================
+closed form               one release of anything that has a pair; any number of unsampled Gaussians
+loss lattice              discrete pairs whose losses share a lattice, by exact convolution
+contour                   Poisson- and fixed-size-sampled Gaussians in both directions of add_remove, with unsampled
+                          ones, any number of them
+========================  ==========================================================================================
+
+An engine that cannot certify what it was given says so by an upper end of inf (or log δ = 0) and a lower end of 0 (or
+-inf); nothing in between is ever invented.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from accountants import contour, lattice, profile
+from accountants._numerics import EPS
+from accountants._points import Law
+from accountants.pairs import AtomPair, Noise, Pair, Shape
+
+__all__ = ["ENGINES", "Direction", "Engine", "engine_of"]
+
+#: One direction of a composition: pairs with their counts.
+Direction = tuple[tuple[Pair | AtomPair, int], ...]
+
+_SIDES = (Shape.REMOVE, Shape.ADD)
+
+
+class Engine(NamedTuple):
+    """One engine.
+
+    Args:
+        name: as certificates say it.
+        supports: whether it answers for a direction.
+        epsilon_bounds: (direction, log δ, relative tolerance, an upper end that is good enough) -> (lower, upper), for
+            every δ whose logarithm is within 4 EPS, relative, of the number given.
+        log_delta_bounds: (direction, ε, tolerance, an upper end that is good enough) -> (lower, upper) of log δ, for
+            any real ε.
+    """
+
+    name: str
+    supports: Callable[[Direction], bool]
+    epsilon_bounds: Callable[[Direction, float, float, float], tuple[float, float]]
+    log_delta_bounds: Callable[[Direction, float, float, float], tuple[float, float]]
+
+
+def engine_of(direction: Direction) -> Engine | None:
+    """The first engine that answers for a direction, or None."""
+    return next((engine for engine in ENGINES if engine.supports(direction)), None)
+
+
+def _unsampled(pair: Pair | AtomPair) -> bool:
+    return isinstance(pair, Pair) and pair.noise is Noise.GAUSSIAN and pair.shape is Shape.SHIFT
+
+
+def _sampled(pair: Pair | AtomPair) -> bool:
+    return isinstance(pair, Pair) and pair.noise is Noise.GAUSSIAN and pair.shape in _SIDES and pair.size == 1
+
+
+def _variance(direction: Direction) -> float:
+    """μ² of the unsampled Gaussians, within 4 EPS."""
+    scales = [(pair.scale, times) for pair, times in direction if isinstance(pair, Pair) and _unsampled(pair)]
+    return math.fsum(times / scale / scale for scale, times in scales)
+
+
+def _either_side(bounds: Callable[[float], tuple[float, float]], log_delta: float) -> tuple[float, float]:
+    """Bounds for every δ within rounding of the one given."""
+    return bounds(log_delta * (1.0 - 4.0 * EPS))[0], bounds(log_delta * (1.0 + 4.0 * EPS))[1]
+
+
+def _gaussian_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
+    mu = math.sqrt(_variance(direction))
+    return _either_side(lambda log_delta: profile.gaussian_epsilon_bounds(mu, log_delta), log_delta)
+
+
+def _gaussian_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
+    return profile.gaussian_log_delta_bounds(math.sqrt(_variance(direction)), epsilon)
+
+
+def _single_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
+    return _either_side(lambda log_delta: profile.epsilon_bounds(direction[0][0], log_delta), log_delta)
+
+
+def _single_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
+    return profile.log_delta_bounds(direction[0][0], epsilon)
+
+
+def _lattice_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
+    return _either_side(lambda log_delta: lattice.epsilon_bounds(_atoms(direction), log_delta), log_delta)
+
+
+def _lattice_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
+    return lattice.log_delta_bounds(_atoms(direction), epsilon)
+
+
+def _atoms(direction: Direction) -> tuple[tuple[AtomPair, int], ...]:
+    return tuple((pair, times) for pair, times in direction if isinstance(pair, AtomPair))
+
+
+def _on_a_lattice(direction: Direction) -> bool:
+    atoms = _atoms(direction)
+    return len(atoms) == len(direction) and lattice.supports(atoms)
+
+
+def _mixture(direction: Direction) -> contour.Mixture:
+    """The same for the contour; equal laws together."""
+    counts: dict[Law, int] = {}
+    for pair, times in direction:
+        if isinstance(pair, Pair) and not _unsampled(pair):
+            law = Law(pair.scale, pair.sampling_prob, pair.shape is Shape.ADD)
+            counts[law] = counts.get(law, 0) + times
+    return contour.Mixture(tuple(counts.items()), _variance(direction))
+
+
+def _contour_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
+    return contour.epsilon_bounds(_mixture(direction), log_delta, tolerance, enough)
+
+
+def _contour_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
+    return contour.log_delta_bounds(_mixture(direction), epsilon, tolerance, enough)
+
+
+#: Every engine, in the order asked.
+ENGINES: tuple[Engine, ...] = (
+    Engine(
+        "closed form",
+        lambda direction: all(_unsampled(pair) for pair, _ in direction),
+        _gaussian_epsilon,
+        _gaussian_log_delta,
+    ),
+    Engine(
+        "closed form",
+        lambda direction: len(direction) == 1 and direction[0][1] == 1,
+        _single_epsilon,
+        _single_log_delta,
+    ),
+    Engine("loss lattice", _on_a_lattice, _lattice_epsilon, _lattice_log_delta),
+    Engine(
+        "contour",
+        lambda direction: all(_unsampled(pair) or _sampled(pair) for pair, _ in direction),
+        _contour_epsilon,
+        _contour_log_delta,
+    ),
+)

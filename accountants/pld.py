@@ -1,0 +1,348 @@
+r"""The tight accountant: certified bounds of the curve itself, whatever engine answers.
+
+A ledger folds into core events and one slack; each core event has a pair of laws for every direction. A direction is
+constant along a ledger whose events were fixed beforehand, so the curve is the larger of the directions' curves, and
+each direction is a composition of pairs that an engine answers. What no engine certifies is handed over: the upper end
+to the Rényi accountant, the lower end to a named witness (:mod:`accountants.witness`). The slack is added at the end,
+once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from accountants._checks import check_delta, check_epsilon, check_positive
+from accountants._numerics import round_up
+from accountants.accountant import Account, folded
+from accountants.engines import Direction, engine_of
+from accountants.errors import EventError, UnsupportedEventError
+from accountants.events import Event
+from accountants.pairs import dominating_pairs
+from accountants.rdp import RDPAccountant
+from accountants.relation import Relation
+from accountants.slack import Slack
+from accountants.witness import witness
+
+__all__ = ["Certificate", "PLDAccountant"]
+
+_RDP = RDPAccountant()
+_LARGEST = 1e290
+_NOTHING = "no release"
+_NO_ENGINE = "no engine"
+_UNDERFLOW = -745.0  # log of the smallest float64
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was shown about an epsilon, and by what.
+
+    Args:
+        lower: epsilon is at least this.
+        upper: epsilon is at most this.
+        upper_from: the engine behind the upper end.
+        lower_from: the engine, or the witness, behind the lower end.
+
+    Example:
+        >>> from accountants import Gaussian
+        >>> PLDAccountant().certify(Gaussian(2.0), delta=1e-5, relation="add_remove").upper_from
+        'closed form'
+    """
+
+    lower: float
+    upper: float
+    upper_from: str
+    lower_from: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Composition:
+    """What was recorded: its directions, whether every event has a pair and so stands in them, and its slack."""
+
+    directions: tuple[Direction, ...]
+    is_complete: bool
+    slack: Slack
+
+
+def _compose(
+    what: Account | Event, relation: Relation | str | None, *, smooth: bool = False
+) -> tuple[_Composition, Relation]:
+    """The directions, each in one order whatever the order of recording."""
+    content, held = folded(what, relation, smooth=smooth)
+    found, is_complete = [], True
+    for event, times in sorted(content.parts, key=lambda part: repr(part[0])):
+        try:
+            found.append((dominating_pairs(event, held), times))
+        except UnsupportedEventError:
+            is_complete = False
+    sides = max((len(pairs) for pairs, _ in found), default=0)
+    directions = (tuple((pairs[min(side, len(pairs) - 1)], times) for pairs, times in found) for side in range(sides))
+    return _Composition(tuple(directions), is_complete, content.slack), held
+
+
+def _epsilon(composition: _Composition, log_delta: float, tolerance: float) -> Certificate:
+    """The larger of the directions' epsilons, without slack."""
+    shown = Certificate(0.0, 0.0, _NOTHING, _NOTHING)
+    for direction in composition.directions:
+        engine = engine_of(direction)
+        if engine is None:
+            shown = Certificate(shown.lower, math.inf, _NO_ENGINE, shown.lower_from)
+            continue
+        low, high = engine.epsilon_bounds(direction, log_delta, tolerance, shown.lower)
+        shown = Certificate(
+            max(low, shown.lower),
+            max(high, shown.upper),
+            engine.name if high > shown.upper else shown.upper_from,
+            engine.name if low > shown.lower else shown.lower_from,
+        )
+    return shown
+
+
+def _log_delta(composition: _Composition, epsilon: float, tolerance: float) -> tuple[float, float]:
+    """The larger of the directions' log δ, without slack, from both sides."""
+    low, high = -math.inf, -math.inf
+    for direction in composition.directions:
+        engine = engine_of(direction)
+        bounds = (-math.inf, 0.0) if engine is None else engine.log_delta_bounds(direction, epsilon, tolerance, low)
+        low, high = max(low, bounds[0]), max(high, bounds[1])
+    return low, high
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PLDAccountant:
+    r"""The privacy-loss accountant: ε and δ of the curve itself, certified from both sides.
+
+    Guarantee:
+        ``epsilon`` is never below the curve's value and ``bounds`` contains it, given the event's dominating pairs and
+        events fixed beforehand: aliasing, truncation, quadrature and rounding are bounded in code, each by the
+        inequality in the docstring of the module that computes it (:mod:`accountants.profile`,
+        :mod:`accountants.lattice`, :mod:`accountants.contour`). Never above :class:`RDPAccountant` by more than the
+        tolerance; never negative, never NaN. Held by tests/accountants/test_pld.py and tests/laws.
+
+    Args:
+        tolerance: relative gap between the ends that the engines aim at; what they reach is what ``bounds`` returns.
+
+    Raises:
+        EventError: the tolerance is not in (0, 1).
+
+    Example:
+        >>> from accountants import Gaussian, PoissonSampled
+        >>> steps = PoissonSampled(Gaussian(1.0), 0.01) * 1000
+        >>> lower, upper = PLDAccountant().bounds(steps, delta=1e-5, relation="add_remove")
+        >>> lower <= 1.8282366665170906 <= upper and upper - lower < 1e-4 * upper
+        True
+
+    References:
+        Koskela, Jälkö & Honkela 2020 (arXiv 1906.03049) for the loss distribution; Zhu, Dong & Wang 2022 (arXiv
+        2106.08567) for dominating pairs; the contour and its certificate are ours (docs/certificate.md).
+    """
+
+    tolerance: float = 1e-4
+
+    def __post_init__(self) -> None:
+        advice = "1e-4 is a good choice; smaller ones cost time."
+        if check_positive("tolerance", self.tolerance, advice) >= 1.0:
+            raise EventError(f"tolerance must be < 1, got {self.tolerance!r}; {advice}")
+
+    def __str__(self) -> str:
+        return "privacy-loss accountant (certified)"
+
+    def epsilon(self, what: Account | Event, *, delta: float, relation: Relation | str | None = None) -> float:
+        """An upper bound of epsilon, within the tolerance of the curve's value wherever an engine certifies it.
+
+        Args:
+            what: a ledger, or an event.
+            delta: in (0, 1).
+            relation: required with an event; with a ledger, its own or None.
+
+        Returns:
+            A number >= 0; +inf if nothing better is known.
+
+        Raises:
+            EventError: delta is out of range, or ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+            UnsupportedEventError: no sound curve is known.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> round(PLDAccountant().epsilon(Gaussian(1.0), delta=1e-6, relation="add_remove"), 6)
+            4.886554
+        """
+        return self._certificate(what, delta, relation)[0].upper
+
+    def bounds(
+        self, what: Account | Event, *, delta: float, relation: Relation | str | None = None
+    ) -> tuple[float, float]:
+        """A lower and an upper bound of epsilon, both certified.
+
+        Where no engine certifies both ends, the lower one is what some test of the releases shows; `certify` names it.
+
+        Args:
+            what: a ledger, or an event.
+            delta: in (0, 1).
+            relation: required with an event; with a ledger, its own or None.
+
+        Returns:
+            (lower, upper), 0 <= lower <= upper.
+
+        Raises:
+            EventError: delta is out of range, or ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+            UnsupportedEventError: no sound curve is known.
+
+        Example:
+            >>> from accountants import Laplace
+            >>> PLDAccountant().bounds(Laplace(1.0), delta=1e-300, relation="add_remove")[1] <= 1.0 + 1e-15
+            True
+        """
+        shown = self.certify(what, delta=delta, relation=relation)
+        return shown.lower, shown.upper
+
+    def certify(self, what: Account | Event, *, delta: float, relation: Relation | str | None = None) -> Certificate:
+        """The bounds, and what they come from.
+
+        Args:
+            what: a ledger, or an event.
+            delta: in (0, 1).
+            relation: required with an event; with a ledger, its own or None.
+
+        Raises:
+            EventError: delta is out of range, or ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+            UnsupportedEventError: no sound curve is known.
+
+        Example:
+            >>> from accountants import Laplace
+            >>> PLDAccountant().certify(Laplace(1.0) * 9, delta=1e-6, relation="add_remove").upper_from
+            'Rényi accountant (best real order, improved conversion)'
+        """
+        shown, composition = self._certificate(what, delta, relation)
+        if self._is_tight(shown.lower, shown.upper):
+            return shown
+        names = [shown.lower_from]
+
+        def lower(log_delta: float) -> float:
+            tests = (witness(direction, log_delta) for direction in composition.directions)
+            value, name = max(tests, default=(0.0, _NOTHING))
+            names.append(f"witness: {name}")
+            return value
+
+        value = min(composition.slack.lower_epsilon(lower, math.log(delta)), shown.upper)
+        return Certificate(value, shown.upper, shown.upper_from, names[-1]) if value > shown.lower else shown
+
+    def delta(self, what: Account | Event, *, epsilon: float, relation: Relation | str | None = None) -> float:
+        """An upper bound of delta.
+
+        Args:
+            what: a ledger, or an event.
+            epsilon: finite, >= 0.
+            relation: required with an event; with a ledger, its own or None.
+
+        Returns:
+            A number in [0, 1].
+
+        Raises:
+            EventError: epsilon is out of range, or ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+            UnsupportedEventError: no sound curve is known.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> round(PLDAccountant().delta(Gaussian(1.0), epsilon=1.0, relation="add_remove"), 6)
+            0.126937
+        """
+        target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
+        composition, held = _compose(what, relation)
+        upper, is_tight = self._own_delta(composition, target)
+        if is_tight:
+            return upper
+        others = self._others(
+            lambda: self._own_delta(_compose(what, held, smooth=True)[0], target)[0],
+            lambda: _RDP.delta(what, epsilon=target, relation=held),
+            composition,
+        )
+        return min([upper, *others.values()])
+
+    def supports(self, what: Account | Event, *, relation: Relation | str | None = None) -> bool:
+        """Whether every event in ``what`` has a sound curve here.
+
+        Args:
+            what: a ledger, or an event.
+            relation: the relation to hold an event under; None asks whether there is any.
+
+        Raises:
+            EventError: ``what`` is neither a ledger nor an event.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> PLDAccountant().supports(Gaussian(1.0))
+            True
+        """
+        return _RDP.supports(what, relation=relation)
+
+    def _certificate(
+        self, what: Account | Event, delta: float, relation: Relation | str | None
+    ) -> tuple[Certificate, _Composition]:
+        """The engines' bounds, and where these do not close the least upper end of those that take over."""
+        log_delta = math.log(check_delta(delta))
+        composition, held = _compose(what, relation)
+        shown = self._own_epsilon(composition, log_delta)
+        if self._is_tight(shown.lower, shown.upper):
+            return shown, composition
+        others = self._others(
+            lambda: self._own_epsilon(_compose(what, held, smooth=True)[0], log_delta).upper,
+            lambda: _RDP.epsilon(what, delta=delta, relation=held),
+            composition,
+        )
+        upper, name = min([(shown.upper, shown.upper_from), *((value, name) for name, value in others.items())])
+        return Certificate(min(shown.lower, upper), upper, name, shown.lower_from), composition
+
+    def _others(
+        self, smoothing: Callable[[], float], rdp: Callable[[], float], composition: _Composition
+    ) -> dict[str, float]:
+        """Upper ends from elsewhere, by name; a refusal only counts where the engines have none either."""
+        found: dict[str, float] = {}
+        for name, other in (("smoothing", smoothing), (str(_RDP), rdp)):
+            try:
+                found[name] = other()
+            except UnsupportedEventError as refusal:
+                refused = refusal
+        if not found and not composition.is_complete:
+            raise refused
+        return found
+
+    def _is_tight(self, lower: float, upper: float) -> bool:
+        return lower == upper or upper - lower <= self.tolerance * upper < math.inf
+
+    def _own_epsilon(self, composition: _Composition, log_delta: float) -> Certificate:
+        """The engines' bounds with slack; nothing from above where an event has no pair."""
+        seen: dict[float, Certificate] = {}
+
+        def at(log_delta: float) -> Certificate:
+            if log_delta not in seen:
+                seen[log_delta] = _epsilon(composition, log_delta, self.tolerance)
+            return seen[log_delta]
+
+        lower = composition.slack.lower_epsilon(lambda log_delta: at(log_delta).lower, log_delta)
+        upper = composition.slack.epsilon(lambda log_delta: at(log_delta).upper, log_delta)
+        last = at(log_delta)
+        if not composition.is_complete:
+            return Certificate(lower, math.inf, _NO_ENGINE, last.lower_from)
+        return Certificate(min(lower, upper), upper, last.upper_from, last.lower_from)
+
+    def _own_delta(self, composition: _Composition, epsilon: float) -> tuple[float, bool]:
+        """The engines' upper bound of δ with slack, and whether all of them closed their bounds."""
+        gaps = [math.inf] if not composition.is_complete else [0.0]
+
+        def at(epsilon: float) -> float:
+            low, high = _log_delta(composition, epsilon, self.tolerance)
+            gaps.append(0.0 if high < _UNDERFLOW else high - low)
+            return min(1.0, round_up(math.exp(high), 16)) if high > -math.inf else 0.0
+
+        upper = composition.slack.delta(at, epsilon) if composition.is_complete else 1.0
+        return upper, max(gaps) <= self.tolerance
