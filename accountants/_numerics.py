@@ -28,6 +28,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 EPS = 2.0**-52
+_HUGE = 1e200
 
 
 def round_up(value: float, ulps: int = 4) -> float:
@@ -84,8 +85,13 @@ def minimise(function: Callable[[float], float], low: float, high: float, start:
     from scipy.optimize import minimize_scalar
 
     left, right, value = _bracket(function, low, high, start)
-    found = minimize_scalar(function, bounds=(left, right), method="bounded", options={"xatol": tolerance})
-    return min(value, float(found.fun))
+    found = minimize_scalar(
+        lambda x: min(function(x), _HUGE),  # its parabolas cannot go through infinities
+        bounds=(left, right),
+        method="bounded",
+        options={"xatol": tolerance},
+    )
+    return min(value, float(found.fun)) if found.fun < _HUGE else value
 
 
 def _bracket(function: Callable[[float], float], low: float, high: float, start: float) -> tuple[float, float, float]:

@@ -176,7 +176,7 @@ EVENTS: tuple[EventRow, ...] = (
             FixedSizeSampled(Gaussian(3.0) + Gaussian(4.0), 100, 7),
             FixedSizeSampled(FixedSizeSampled(Gaussian(2.0), 100, 10), 1000, 100),
         ),
-        lambda e: replace(e, batch=e.batch // 2),
+        lambda e: replace(e, population=2 * e.population),
     ),
     EventRow(
         TruncatedPoissonSampled,

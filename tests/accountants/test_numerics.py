@@ -79,5 +79,8 @@ def test_minimise_finds_the_valley(start, valley):
 
 def test_minimise_leaves_infinite_and_flat_parts():
     assert minimise(lambda x: math.inf if x > -2.0 else (x + 3.0) ** 2, -10.0, 10.0, 0.0, 1e-6) < math.inf
+    for wall in (-2.0, 0.1, 2.9):  # a valley cut off by infinity, met from within the search
+        best = minimise(lambda x, wall=wall: math.inf if x > wall else (x - 3.0) ** 2, -10.0, 10.0, -3.0, 1e-6)
+        assert (wall - 3.0) ** 2 <= best <= (wall - 3.0) ** 2 + 1e-4
     assert minimise(lambda x: 1.0, -10.0, 10.0, 0.0, 1e-6) == 1.0
     assert minimise(lambda x: math.inf, -10.0, 10.0, 0.0, 1e-6) == math.inf
