@@ -85,12 +85,12 @@ def minimise(function: Callable[[float], float], low: float, high: float, start:
     from scipy.optimize import minimize_scalar
 
     left, right, value = _bracket(function, low, high, start)
-    found = minimize_scalar(
-        lambda x: min(function(x), _HUGE),  # its parabolas cannot go through infinities
-        bounds=(left, right),
-        method="bounded",
-        options={"xatol": tolerance},
-    )
+
+    def finite(x: float) -> float:
+        # no parabola goes through infinities; where they begin on the right, a rising wall leads back to the left
+        return min(function(x), _HUGE * (1.0 + (x - left) / (right - left)))
+
+    found = minimize_scalar(finite, bounds=(left, right), method="bounded", options={"xatol": tolerance})
     return min(value, float(found.fun)) if found.fun < _HUGE else value
 
 
