@@ -21,7 +21,7 @@ from collections.abc import Callable
 from accountants._integral import Contour, Mixture, build, log_chernoff, saddle_width
 from accountants._numerics import EPS, round_up
 
-__all__ = ["Mixture", "epsilon_bounds", "log_delta_bounds"]
+__all__ = ["Mixture", "curve", "epsilon_bounds", "log_delta_bounds"]
 
 _ROUNDS = 3
 
@@ -168,27 +168,45 @@ def log_delta_bounds(
     mixture: Mixture, epsilon: float, tolerance: float, enough: float = -math.inf
 ) -> tuple[float, float]:
     """(lower, upper) of log δ at any real ε, certified; where the integral cannot, -inf and Chernoff's bound, or 0."""
-    if epsilon >= _largest_loss(mixture):
-        return -math.inf, -math.inf
-    order = _saddle_of_epsilon(mixture, epsilon)
+    return curve(mixture, tolerance)(epsilon, enough)
+
+
+def curve(mixture: Mixture, tolerance: float) -> Callable[[float, float], tuple[float, float]]:
+    """The same as a function of ε and of an upper end that is good enough; it keeps an integral while that closes."""
+    kept: list[Contour] = []
+    largest = _largest_loss(mixture)
+
+    def at(epsilon: float, enough: float) -> tuple[float, float]:
+        if epsilon >= largest:
+            return -math.inf, -math.inf
+        low, high = kept[-1].log_delta_bounds(epsilon) if kept else (-math.inf, 0.0)
+        if high - low <= tolerance or high <= enough:
+            return low, high
+        order = _saddle_of_epsilon(mixture, epsilon)
+        high = min(high, _chernoff_log_delta(mixture, order, epsilon))
+        guess = _guess_log_delta(mixture, order, epsilon)
+        for goal in (math.log(tolerance) - 9.0, math.log(tolerance) - 16.0):
+            contour = build(mixture, order, epsilon, guess, goal) if high > enough else None
+            if contour is None:
+                break
+            kept[:] = [contour]
+            lower, upper = contour.log_delta_bounds(epsilon)
+            low, high = max(low, lower), min(high, upper)
+            if high - low <= tolerance:
+                break
+            guess = high
+        return low, high
+
+    return at
+
+
+def _chernoff_log_delta(mixture: Mixture, order: float, epsilon: float) -> float:
+    """Chernoff's bound of log δ at any order: log δ at which his ε is this one, rounded up."""
+    return order * (_chernoff_epsilon(mixture, order, 0.0) - epsilon + 8.0 * EPS * abs(epsilon))
+
+
+def _guess_log_delta(mixture: Mixture, order: float, epsilon: float) -> float:
+    """Log δ by the saddle-point approximation; at most 0."""
     value, _, curvature = mixture.cumulants(order)
-    guess = min(
-        0.0, value - order * epsilon - math.log(order) - math.log1p(order) + math.log(saddle_width(order, curvature))
-    )
-    # Chernoff's bound of δ at ε: the δ for which his ε is this one
-    low, high = (
-        -math.inf,
-        min(0.0, order * (_chernoff_epsilon(mixture, order, 0.0) - epsilon + 8.0 * EPS * abs(epsilon))),
-    )
-    for goal in (math.log(tolerance) - 9.0, math.log(tolerance) - 16.0):
-        if high <= enough:
-            break
-        contour = build(mixture, order, epsilon, guess, goal)
-        if contour is None:
-            break
-        lower, upper = contour.log_delta_bounds(epsilon)
-        low, high = max(low, lower), min(high, upper)
-        if high - low <= tolerance:
-            break
-        guess = high
-    return low, high
+    prefactor = math.log(order) + math.log1p(order) - math.log(saddle_width(order, curvature))
+    return min(0.0, value - order * epsilon - prefactor)

@@ -24,10 +24,13 @@ from accountants._numerics import EPS
 from accountants._points import Law
 from accountants.pairs import AtomPair, Noise, Pair, Shape
 
-__all__ = ["ENGINES", "Direction", "Engine", "engine_of"]
+__all__ = ["ENGINES", "Direction", "Engine", "LogDelta", "engine_of"]
 
 #: One direction of a composition: pairs with their counts.
 Direction = tuple[tuple[Pair | AtomPair, int], ...]
+
+#: (ε, an upper end of log δ that is good enough) -> (lower, upper) of log δ.
+LogDelta = Callable[[float, float], tuple[float, float]]
 
 _SIDES = (Shape.REMOVE, Shape.ADD)
 
@@ -40,14 +43,14 @@ class Engine(NamedTuple):
         supports: whether it answers for a direction.
         epsilon_bounds: (direction, log δ, relative tolerance, an upper end that is good enough) -> (lower, upper), for
             every δ whose logarithm is within 4 EPS, relative, of the number given.
-        log_delta_bounds: (direction, ε, tolerance, an upper end that is good enough) -> (lower, upper) of log δ, for
-            any real ε.
+        curve: (direction, tolerance) -> a function of any real ε and of an upper end that is good enough, to (lower,
+            upper) of log δ.
     """
 
     name: str
     supports: Callable[[Direction], bool]
     epsilon_bounds: Callable[[Direction, float, float, float], tuple[float, float]]
-    log_delta_bounds: Callable[[Direction, float, float, float], tuple[float, float]]
+    curve: Callable[[Direction, float], LogDelta]
 
 
 def engine_of(direction: Direction) -> Engine | None:
@@ -79,24 +82,25 @@ def _gaussian_epsilon(direction: Direction, log_delta: float, tolerance: float, 
     return _either_side(lambda log_delta: profile.gaussian_epsilon_bounds(mu, log_delta), log_delta)
 
 
-def _gaussian_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
-    return profile.gaussian_log_delta_bounds(math.sqrt(_variance(direction)), epsilon)
+def _gaussian_curve(direction: Direction, tolerance: float) -> LogDelta:
+    mu = math.sqrt(_variance(direction))
+    return lambda epsilon, enough: profile.gaussian_log_delta_bounds(mu, epsilon)
 
 
 def _single_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
     return _either_side(lambda log_delta: profile.epsilon_bounds(direction[0][0], log_delta), log_delta)
 
 
-def _single_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
-    return profile.log_delta_bounds(direction[0][0], epsilon)
+def _single_curve(direction: Direction, tolerance: float) -> LogDelta:
+    return lambda epsilon, enough: profile.log_delta_bounds(direction[0][0], epsilon)
 
 
 def _lattice_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
     return _either_side(lambda log_delta: lattice.epsilon_bounds(_atoms(direction), log_delta), log_delta)
 
 
-def _lattice_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
-    return lattice.log_delta_bounds(_atoms(direction), epsilon)
+def _lattice_curve(direction: Direction, tolerance: float) -> LogDelta:
+    return lambda epsilon, enough: lattice.log_delta_bounds(_atoms(direction), epsilon)
 
 
 def _atoms(direction: Direction) -> tuple[tuple[AtomPair, int], ...]:
@@ -122,8 +126,8 @@ def _contour_epsilon(direction: Direction, log_delta: float, tolerance: float, e
     return contour.epsilon_bounds(_mixture(direction), log_delta, tolerance, enough)
 
 
-def _contour_log_delta(direction: Direction, epsilon: float, tolerance: float, enough: float) -> tuple[float, float]:
-    return contour.log_delta_bounds(_mixture(direction), epsilon, tolerance, enough)
+def _contour_curve(direction: Direction, tolerance: float) -> LogDelta:
+    return contour.curve(_mixture(direction), tolerance)
 
 
 #: Every engine, in the order asked.
@@ -132,19 +136,19 @@ ENGINES: tuple[Engine, ...] = (
         "closed form",
         lambda direction: all(_unsampled(pair) for pair, _ in direction),
         _gaussian_epsilon,
-        _gaussian_log_delta,
+        _gaussian_curve,
     ),
     Engine(
         "closed form",
         lambda direction: len(direction) == 1 and direction[0][1] == 1,
         _single_epsilon,
-        _single_log_delta,
+        _single_curve,
     ),
-    Engine("loss lattice", _on_a_lattice, _lattice_epsilon, _lattice_log_delta),
+    Engine("loss lattice", _on_a_lattice, _lattice_epsilon, _lattice_curve),
     Engine(
         "contour",
         lambda direction: all(_unsampled(pair) or _sampled(pair) for pair, _ in direction),
         _contour_epsilon,
-        _contour_log_delta,
+        _contour_curve,
     ),
 )

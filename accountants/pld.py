@@ -10,12 +10,14 @@ once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from accountants._checks import check_delta, check_epsilon, check_positive
-from accountants._numerics import round_up
+from accountants._numerics import Floats, round_up
 from accountants.accountant import Account, folded
 from accountants.engines import Direction, engine_of
 from accountants.errors import EventError, UnsupportedEventError
@@ -102,14 +104,19 @@ def _epsilon(composition: _Composition, log_delta: float, tolerance: float) -> C
     return shown
 
 
-def _log_delta(composition: _Composition, epsilon: float, tolerance: float) -> tuple[float, float]:
-    """The larger of the directions' log δ, without slack, from both sides."""
-    low, high = -math.inf, -math.inf
-    for direction in composition.directions:
-        engine = engine_of(direction)
-        bounds = (-math.inf, 0.0) if engine is None else engine.log_delta_bounds(direction, epsilon, tolerance, low)
-        low, high = max(low, bounds[0]), max(high, bounds[1])
-    return low, high
+def _log_delta(composition: _Composition, tolerance: float) -> Callable[[float], tuple[float, float]]:
+    """The larger of the directions' log δ, without slack, from both sides, as a function of ε."""
+    engines = [(engine_of(direction), direction) for direction in composition.directions]
+    curves = [None if engine is None else engine.curve(direction, tolerance) for engine, direction in engines]
+
+    def at(epsilon: float) -> tuple[float, float]:
+        low, high = -math.inf, -math.inf
+        for curve in curves:
+            bounds = (-math.inf, 0.0) if curve is None else curve(epsilon, low)
+            low, high = max(low, bounds[0]), max(high, bounds[1])
+        return low, high
+
+    return at
 
 
 @final
@@ -256,17 +263,47 @@ class PLDAccountant:
             >>> round(PLDAccountant().delta(Gaussian(1.0), epsilon=1.0, relation="add_remove"), 6)
             0.126937
         """
-        target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
+        return float(self.profile(what, epsilons=(epsilon,), relation=relation)[0])
+
+    def profile(
+        self, what: Account | Event, *, epsilons: Sequence[float] | Floats, relation: Relation | str | None = None
+    ) -> Floats:
+        """Upper bounds of delta at many epsilons: cheaper than one by one, cheapest in rising or falling order.
+
+        Args:
+            what: a ledger, or an event.
+            epsilons: shape (n,), finite, >= 0.
+            relation: required with an event; with a ledger, its own or None.
+
+        Returns:
+            float64 array of shape (n,), each in [0, 1].
+
+        Raises:
+            EventError: an epsilon is out of range, or ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+            UnsupportedEventError: no sound curve is known.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> PLDAccountant().profile(Gaussian(1.0), epsilons=[0.0, 1.0], relation="add_remove").round(6).tolist()
+            [0.382925, 0.126937]
+        """
+        targets = [min(check_epsilon(epsilon), _LARGEST) for epsilon in epsilons]  # delta falls in epsilon
         composition, held = _compose(what, relation)
-        upper, is_tight = self._own_delta(composition, target)
-        if is_tight:
-            return upper
-        others = self._others(
-            lambda: self._own_delta(_compose(what, held, smooth=True)[0], target)[0],
-            lambda: _RDP.delta(what, epsilon=target, relation=held),
-            composition,
-        )
-        return min([upper, *others.values()])
+        own = self._own_delta(composition)
+
+        def least(target: float) -> float:
+            upper, is_tight = own(target)
+            if is_tight:
+                return upper
+            others = self._others(
+                lambda: self._own_delta(_compose(what, held, smooth=True)[0])(target)[0],
+                lambda: _RDP.delta(what, epsilon=target, relation=held),
+                composition,
+            )
+            return min([upper, *others.values()])
+
+        return np.array([least(target) for target in targets], dtype=np.float64)
 
     def supports(self, what: Account | Event, *, relation: Relation | str | None = None) -> bool:
         """Whether every event in ``what`` has a sound curve here.
@@ -335,14 +372,21 @@ class PLDAccountant:
             return Certificate(lower, math.inf, _NO_ENGINE, last.lower_from)
         return Certificate(min(lower, upper), upper, last.upper_from, last.lower_from)
 
-    def _own_delta(self, composition: _Composition, epsilon: float) -> tuple[float, bool]:
-        """The engines' upper bound of δ with slack, and whether all of them closed their bounds."""
-        gaps = [math.inf] if not composition.is_complete else [0.0]
+    def _own_delta(self, composition: _Composition) -> Callable[[float], tuple[float, bool]]:
+        """ε -> the engines' upper bound of δ with slack, and whether all of them closed their bounds."""
+        curve = _log_delta(composition, self.tolerance)
 
-        def at(epsilon: float) -> float:
-            low, high = _log_delta(composition, epsilon, self.tolerance)
-            gaps.append(0.0 if high < _UNDERFLOW else high - low)
-            return min(1.0, round_up(math.exp(high), 16)) if high > -math.inf else 0.0
+        def at(epsilon: float) -> tuple[float, bool]:
+            if not composition.is_complete:
+                return 1.0, False
+            gaps = [0.0]
 
-        upper = composition.slack.delta(at, epsilon) if composition.is_complete else 1.0
-        return upper, max(gaps) <= self.tolerance
+            def base(inner: float) -> float:
+                low, high = curve(inner)
+                gaps.append(0.0 if high < _UNDERFLOW else high - low)
+                return min(1.0, round_up(math.exp(high), 16)) if high > -math.inf else 0.0
+
+            upper = composition.slack.delta(base, epsilon)
+            return upper, max(gaps) <= self.tolerance
+
+        return at
