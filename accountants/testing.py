@@ -311,6 +311,16 @@ def _one_is_no_sampling(accountant: Accountant, row: EventRow, event: Event, rel
         _at_most(accountant.epsilon(half, delta=delta, relation=relation), plain, "sampling never raises epsilon")
 
 
+def _groups_cost_more(accountant: Accountant, row: EventRow, event: Event, relation: Relation, delta: float) -> None:
+    alone = accountant.epsilon(event, delta=delta, relation=relation)
+    _equal(
+        accountant.epsilon(Group(event, 1), delta=delta, relation=relation), alone, "a group of one record is a record"
+    )
+    if accountant.supports(Group(event, 2), relation=relation):
+        pair = accountant.epsilon(Group(event, 2), delta=delta, relation=relation)
+        _at_most(alone, pair, "a group of two costs at least as much")
+
+
 #: Every law of the kit.
 LAWS: tuple[Law, ...] = (
     Law("count is list", _count_is_list),
@@ -324,6 +334,7 @@ LAWS: tuple[Law, ...] = (
     Law("numbers are valid", _numbers_are_valid),
     Law("JSON is exact", _json_is_exact),
     Law("one is no sampling", _one_is_no_sampling),
+    Law("groups cost more", _groups_cost_more),
 )
 
 
@@ -361,11 +372,12 @@ def check_laws(accountant: Accountant, rows: Iterable[EventRow] = EVENTS, delta:
     return done
 
 
-def event_strategy(max_leaves: int = 5) -> SearchStrategy[Event]:
+def event_strategy(max_leaves: int = 5, relation: Relation | None = None) -> SearchStrategy[Event]:
     """A hypothesis strategy for nested events of the package (imports hypothesis).
 
     Args:
         max_leaves: the most core events in one drawn event.
+        relation: of the guarantees that are stated under one; None draws it.
 
     Example:
         >>> from hypothesis import find
@@ -374,10 +386,14 @@ def event_strategy(max_leaves: int = 5) -> SearchStrategy[Event]:
     """
     from hypothesis import strategies as st
 
-    noise = st.floats(0.3, 50.0)
     slack = st.floats(0.0, 0.01)
-    leaves = st.builds(Gaussian, noise) | st.builds(Laplace, noise)
-    sampled = st.builds(PoissonSampled, leaves, st.floats(0.0, 1.0))
+    additive = _additive()
+    sampled = (
+        st.builds(PoissonSampled, additive, st.floats(0.0, 1.0))
+        | st.builds(FixedSizeSampled, additive, st.integers(20, 1000), st.integers(0, 20))
+        | st.builds(TruncatedPoissonSampled, additive, st.floats(0.0, 0.5), st.integers(1, 200), st.integers(100, 200))
+        | st.builds(Group, additive, st.sampled_from([1, 2, 4]))
+    )
 
     def nested(inner: SearchStrategy[Event]) -> SearchStrategy[Event]:
         return (
@@ -386,4 +402,40 @@ def event_strategy(max_leaves: int = 5) -> SearchStrategy[Event]:
             | st.builds(Within, inner, slack, slack)
         )
 
-    return st.recursive(leaves | sampled, nested, max_leaves=max_leaves)
+    return st.recursive(additive | sampled | _stated(relation), nested, max_leaves=max_leaves)
+
+
+def _additive() -> SearchStrategy[Event]:
+    """Noise that is never so little that an accountant takes long over it."""
+    from hypothesis import strategies as st
+
+    noise, bound = st.floats(0.3, 50.0), st.floats(1.0, 8.0)
+    return (
+        st.builds(Gaussian, noise)
+        | st.builds(Laplace, noise)
+        | st.builds(DiscreteLaplace, noise, bound)
+        | st.builds(DiscreteGaussian, noise, bound, st.just(1))
+    )
+
+
+def _stated(relation: Relation | None) -> SearchStrategy[Event]:
+    """Guarantees, under the relation or under any, and what holds under every relation."""
+    from hypothesis import strategies as st
+
+    held = st.sampled_from(Relation) if relation is None else st.just(relation)
+    epsilon, rho = st.floats(0.0, 3.0), st.floats(0.0, 1.0)
+    bounds = st.lists(st.floats(0.0, 1.0) | st.just(math.inf), min_size=3, max_size=3)
+    coins = st.builds(_coin, st.floats(0.01, 0.99))
+    stated = (
+        st.builds(PureDP, epsilon, held)
+        | st.builds(ApproxDP, epsilon, st.floats(0.0, 1e-3), held)
+        | st.builds(ZCDP, rho, held)
+        | st.builds(RDPCurve, st.just((1.5, 4.0, 32.0)), bounds, held)
+        | st.builds(BoundedRange, epsilon)
+        | st.builds(Skellam, st.floats(1.0, 100.0), st.floats(1.0, 8.0), st.floats(1.0, 8.0))
+        | st.just(NonPrivate())
+        | coins
+    )
+    if relation in (None, Relation.replace_one):
+        return stated | st.builds(RandomizedResponse, epsilon, st.integers(2, 20))
+    return stated

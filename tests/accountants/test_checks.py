@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 
 from accountants import EventError, LedgerError
-from accountants._checks import check_count, check_delta, check_epsilon, check_finite, check_positive, check_prob
+from accountants._checks import (
+    check_count,
+    check_delta,
+    check_epsilon,
+    check_finite,
+    check_numbers,
+    check_positive,
+    check_prob,
+)
 
 NOT_NUMBERS = [math.nan, math.inf, -math.inf, True, False, None, "1", 1j, [1.0], np.array([1.0]), 10**400]
 
@@ -19,7 +27,7 @@ def test_what_is_not_a_number_is_refused_by_name(check, wrong):
 
 @pytest.mark.parametrize("good", [1, 0.5, Fraction(1, 4), np.float32(0.5), np.int64(1)])
 def test_real_numbers_of_any_kind_become_floats(good):
-    for check in (check_positive, check_finite, check_prob):
+    for check in (check_positive, check_finite, check_numbers, check_prob):
         assert type(check("thing", good, "")) is float
         assert check("thing", good, "") == float(good)
 
@@ -57,3 +65,16 @@ def test_a_message_never_prints_something_long():
     with pytest.raises(EventError) as caught:
         check_positive("thing", list(range(1000)), "do so.")
     assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize("wrong", [None, 1.0, "12", b"12", [], [1.0, None], [True], ["1"], [math.nan], [1j], [10**400]])
+def test_numbers_are_a_sequence_of_them(wrong):
+    with pytest.raises(EventError, match="thing must be a sequence of numbers"):
+        check_numbers("thing", wrong, "do so.")
+
+
+def test_numbers_become_plain_floats():
+    numbers = check_numbers("thing", np.array([1, 2], dtype=np.int32), "")
+    assert numbers == (1.0, 2.0)
+    assert {type(number) for number in numbers} == {float}
+    assert repr(check_numbers("thing", iter([-0.0, math.inf, -math.inf]), "")) == "(0.0, inf, -inf)"

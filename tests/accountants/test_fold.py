@@ -3,6 +3,7 @@
 import math
 import time
 from collections import Counter
+from dataclasses import replace
 
 import mpmath as mp
 import pytest
@@ -12,9 +13,11 @@ from accountants import (
     ApproxDP,
     Composed,
     DiscreteGaussian,
+    DiscreteLaplace,
     DistributedDiscreteGaussian,
     EventError,
     Gaussian,
+    Group,
     Laplace,
     Ledger,
     NonPrivate,
@@ -22,6 +25,7 @@ from accountants import (
     PureDP,
     RDPAccountant,
     Repeated,
+    TruncatedPoissonSampled,
     UnsupportedEventError,
     Within,
 )
@@ -46,9 +50,28 @@ def _walk(event, times=1):
         return sum((w[0] for w in walked), Counter()), sum(w[1] for w in walked), sum(w[2] for w in walked)
     if isinstance(event, PoissonSampled) and event.sampling_prob == 1.0:
         return _walk(event.event, times)
-    if times == 0 or (isinstance(event, PoissonSampled) and event.sampling_prob == 0.0):
+    if times == 0 or getattr(event, "sampling_prob", 1) == 0 or getattr(event, "batch", 1) == 0:
         return Counter(), 0.0, 0.0
+    if isinstance(event, TruncatedPoissonSampled):
+        return _walk(PoissonSampled(event.event, event.sampling_prob), times)
+    if isinstance(event, ApproxDP):
+        return Counter({PureDP(event.epsilon, event.relation): times}), 0.0, 0.0
+    if isinstance(event, NonPrivate):
+        return Counter(), 0.0, 0.0
+    if isinstance(event, Group):
+        return Counter({_grouped(event.event, event.size): times}), 0.0, 0.0
     return Counter({event: times}), 0.0, 0.0
+
+
+def _grouped(event, size):
+    """Noise in units of `size` bounds; sizes are powers of two, so that floats are exact."""
+    if size == 1:
+        return event
+    if isinstance(event, DiscreteGaussian):
+        return replace(event, l2_bound=float(math.floor(event.l2_bound) * size))
+    if isinstance(event, DiscreteLaplace):
+        return replace(event, l1_bound=float(math.floor(event.l1_bound) * size))
+    return replace(event, noise_multiplier=event.noise_multiplier / size)
 
 
 @given(event=event_strategy(max_leaves=8))

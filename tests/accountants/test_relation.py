@@ -9,6 +9,7 @@ def test_a_relation_is_its_name(relation):
     assert as_relation(relation.value) is relation
     assert as_relation(relation) is relation
     assert str(relation) == relation.value
+    assert eval(repr(relation), {"Relation": Relation}) is relation  # noqa: S307  # the text is our own
 
 
 @pytest.mark.parametrize("wrong", [None, "", "add", "ADD_REMOVE", "Add_remove", 1, True, b"add_remove"])
