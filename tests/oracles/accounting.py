@@ -104,10 +104,9 @@ def group_log_moment(noise, shape, scale, prob, size, order):
 
 
 def atom_log_moment(atoms, order):
-    """log of sum p (p/q)^(order-1) over explicit atoms {outcome: (p, q)} of P, the law that is not 0 there."""
-    with mp.workdps(DIGITS):
-        a = mp.mpf(order)
-        return mp.log(mp.fsum(p**a * q ** (1 - a) for p, q in atoms))
+    """log of sum p^order q^(1-order) over explicit atoms (p, q), at the caller's precision."""
+    a = mp.mpf(order)
+    return mp.log(mp.fsum(p**a * q ** (1 - a) for p, q in atoms))
 
 
 def discrete_laplace_pmf(scale, centre, low, high):
@@ -172,3 +171,22 @@ def smoothed_mass(k, centre, variance, tau):
         tau * mp.sqrt(spread / variance) / 6
     )  # the trapezoid rule: the nearest zeros of the normaliser are at +-i pi tau^2
     return step * mp.fsum(integrand(middle + step * j) for j in range(-72, 73))
+
+
+def sampled_atoms(shape, pairs, prob):
+    """The atoms (p, q) of a sampled pair from those of the base: by removal, by addition, or mirrored."""
+    q = mp.mpf(prob)
+    mixed = [((1 - q) * without + q * with_it, without) for with_it, without in pairs]
+    if shape == "remove":
+        return mixed
+    if shape == "add":
+        return [(without, mix) for mix, without in mixed]
+    gains = [(mix, without) for mix, without in mixed if mix > without]
+    left = 1 - mp.fsum(mix + without for mix, without in gains)
+    return gains + [(without, mix) for mix, without in gains] + [(left, left)]
+
+
+def hockey_stick(atoms, epsilon):
+    """sup over sets of P(S) - e^epsilon Q(S)."""
+    scale = mp.exp(mp.mpf(epsilon))
+    return mp.fsum(max(p - scale * q, mp.mpf(0)) for p, q in atoms)
