@@ -39,6 +39,7 @@ from accountants.fold import Expansion, expand, fold
 __all__ = ["group_delta"]
 
 _LOG_MAX = 700.0
+_LARGEST = 1e300
 
 
 @expand.register
@@ -188,8 +189,12 @@ def _whole(bound: float) -> float:
 def _grown(value: float, size: int) -> float:
     """Value * size rounded up, and exact where floats allow."""
     product = value * size
-    exact = math.isfinite(product) and Fraction(product) == Fraction(value) * size
-    return product if exact else round_up(product)
+    if not product <= _LARGEST:
+        raise UnsupportedEventError(
+            f"size must leave bounds and guarantees below {_LARGEST}, got {value!r} for each of {size} records; record "
+            "NonPrivate()."
+        )
+    return product if Fraction(product) == Fraction(value) * size else round_up(product)
 
 
 def _shrunk(value: float, size: int) -> float:

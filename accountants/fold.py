@@ -70,7 +70,7 @@ def fold(entries: Iterable[tuple[Event, int]], *, smooth: bool = False) -> Folde
     Args:
         entries: events with counts.
         smooth: whether a discrete Gaussian is replaced by the Gaussian that it almost is, and its slack, in any
-            dimension (the smoothing lemma of :mod:`accountants._lattice`); otherwise it stays as it is.
+            dimension (by the smoothing lemma); otherwise it stays as it is.
 
     Returns:
         The multiset of core events and the total slack.

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _STATED = "give the guarantee as a finite number; a release without one is NonPrivate()."
+_PRINTED = 8  # atoms of a pair whose masses are printed
 _SUM_SLACK = 1e-9  # how far from 1 the float sum of a law's masses may be
 
 
@@ -254,6 +255,11 @@ class DominatingPair(Event):
                 f"log_q must have as many atoms as log_p, {len(self.log_p)}, got {len(self.log_q)}; use -inf where a "
                 "law has no mass."
             )
+
+    def __repr__(self) -> str:
+        if len(self.log_p) <= _PRINTED:
+            return f"DominatingPair(log_p={self.log_p!r}, log_q={self.log_q!r})"
+        return f"DominatingPair(<{len(self.log_p)} atoms>)"
 
 
 def _law(name: str, values: Iterable[float]) -> tuple[float, ...]:

@@ -134,3 +134,10 @@ def test_messages_never_print_a_law():
     with pytest.raises(EventError) as caught:
         DominatingPair([-1.0] * 1000, [-1.0] * 1000)
     assert len(str(caught.value)) < 200
+
+
+def test_a_long_pair_is_printed_short():
+    law = [math.log(1 / 9)] * 9
+    assert repr(DominatingPair(law, law)) == "DominatingPair(<9 atoms>)"
+    short = DominatingPair([0.0, -math.inf], [HALF, HALF])
+    assert eval(repr(short), {"DominatingPair": DominatingPair, "inf": math.inf}) == short  # noqa: S307  # our own
