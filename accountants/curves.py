@@ -190,8 +190,8 @@ def _sinh_remainder(y: float) -> float:
 
 
 def _gaussian_bound(event: DiscreteGaussian) -> float:
-    """A contribution is an integer vector: on the line its norm is an integer."""
-    return float(math.floor(event.l2_bound)) if event.dim == 1 else event.l2_bound
+    """A contribution is an integer vector: on the line its norm is an integer, and below 1 it is none."""
+    return float(math.floor(event.l2_bound)) if event.dim == 1 or event.l2_bound < 1.0 else event.l2_bound
 
 
 @singledispatch
@@ -238,7 +238,7 @@ def _(event: PoissonSampled, relation: Relation) -> Curve:
             f"{relation}; use FixedSizeSampled, or record it unsampled, which is always an upper bound.",
             event=event,
         )
-    return _sampled_curve(log_moments, event.sampling_prob, _removed)
+    return _sampled_curve(log_moments, event.sampling_prob, _removed, rdp_curve(event.event, relation))
 
 
 @rdp_curve.register
@@ -246,8 +246,8 @@ def _(event: FixedSizeSampled, relation: Relation) -> Curve:
     log_moments = _moments(event.event, 2.0)
     if log_moments is None or _has_pairs(event, relation) or event.batch == 0:
         return pair_curve(event, relation)
-    q = ratio_up(event.batch, event.population)
-    return _sampled_curve(log_moments, q, _removed if relation is Relation.add_remove else _replaced)
+    q, expand = ratio_up(event.batch, event.population), _removed if relation is Relation.add_remove else _replaced
+    return _sampled_curve(log_moments, q, expand, rdp_curve(event.event, Relation.replace_one))
 
 
 def _has_pairs(event: Event, relation: Relation) -> bool:
@@ -272,8 +272,10 @@ def _between_integers(log_moment: Callable[[int], float]) -> Callable[[float], f
     return rdp
 
 
-def _sampled_curve(log_moments: Moments, q: float, expand: Callable[[Moments, float, int], float]) -> Curve:
-    """The curve of a sampled event, never above the unsampled one's."""
+def _sampled_curve(
+    log_moments: Moments, q: float, expand: Callable[[Moments, float, int], float], unsampled: Curve
+) -> Curve:
+    """The curve of a sampled event from its expansion at integers, and nowhere above the unsampled one's."""
 
     @lru_cache(maxsize=4096)
     def log_moment(k: int) -> float:
@@ -281,7 +283,8 @@ def _sampled_curve(log_moments: Moments, q: float, expand: Callable[[Moments, fl
         coarse = convex_bound(q, whole) if expand is _removed else whole
         return coarse if k > _LAST_SUM else min(coarse, expand(log_moments, q, k))
 
-    return Curve(_between_integers(log_moment))
+    sampled = _between_integers(log_moment)
+    return Curve(lambda order: min(sampled(order), unsampled.rdp(order)))
 
 
 def _removed(log_moments: Moments, q: float, k: int) -> float:

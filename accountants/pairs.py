@@ -323,6 +323,8 @@ def _laws(event: Event, outer: Event, distance: int, *, both_sides: bool = False
 @_laws.register
 def _(event: DiscreteGaussian, outer: Event, distance: int, *, both_sides: bool = False) -> Laws:
     shift = distance * math.floor(event.l2_bound)
+    if not shift:
+        return response_laws(0.0)
     if event.dim > 1 or 2.0 * (39.0 * event.stddev + shift) + 5.0 > _MOST_ATOMS:
         raise _refused(outer, None, event)
     return discrete_gaussian(event.stddev, shift)

@@ -190,3 +190,9 @@ def hockey_stick(atoms, epsilon):
     """sup over sets of P(S) - e^epsilon Q(S)."""
     scale = mp.exp(mp.mpf(epsilon))
     return mp.fsum(max(p - scale * q, mp.mpf(0)) for p, q in atoms)
+
+
+def skellam_pmf(variance, reach):
+    """[P[|k|]] of one sign for k = 0..reach: e^-mu I_k(mu)."""
+    mu = mp.mpf(variance)
+    return [mp.exp(-mu) * mp.besseli(k, mu) for k in range(reach + 1)]
