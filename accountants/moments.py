@@ -50,7 +50,7 @@ def moments(pair: Pair | AtomPair) -> Callable[[float], float]:
 
 @moments.register
 def _(pair: Pair) -> Callable[[float], float]:
-    return partial(_pair_moment, majorant(pair))
+    return partial(_pair_moment, _pair_majorant(pair))
 
 
 @moments.register
@@ -122,7 +122,7 @@ def _(pair: AtomPair) -> AtomPair:
 
 
 @majorant.register
-def _(pair: Pair) -> Pair:
+def _pair_majorant(pair: Pair) -> Pair:
     shape = Shape.REMOVE if pair.shape is Shape.ADD and pair.size == 1 else pair.shape
     return Pair(pair.noise, min(pair.scale, _LARGEST), shape, pair.sampling_prob, pair.size)
 

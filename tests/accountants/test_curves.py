@@ -195,7 +195,7 @@ def test_sampled_skellam_is_above_both_directions(prob, order, shape):
     for relation in (ADD, ZERO):
         value = _at(PoissonSampled(Skellam(variance, 2.0, 2.0), prob), float(order), relation)
         assert truth <= value <= _at(Skellam(variance, 2.0, 2.0), float(order)) * (1 + 1e-12)
-        if shape == "remove":
+        if shape == "remove" and order < 8:  # where the unsampled formula is near the truth itself
             assert value <= 1.3 * truth
 
 

@@ -1,5 +1,6 @@
 """The Rényi accountant against published values, against its peers, and against known faults of other libraries."""
 
+import itertools
 import json
 import math
 import time
@@ -29,7 +30,18 @@ from accountants import (
     epsilon,
     rdp_curve,
 )
-from accountants.testing import EventRow, check_laws
+from accountants.events import (
+    ZCDP,
+    BoundedRange,
+    DiscreteGaussian,
+    DominatingPair,
+    FixedSizeSampled,
+    Group,
+    RandomizedResponse,
+    RDPCurve,
+    Skellam,
+)
+from accountants.testing import LAWS, EventRow, check_laws
 from tests.oracles.accounting import gaussian_delta
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "rdp.json").read_text())
@@ -285,7 +297,7 @@ def test_a_third_party_event_is_one_class_and_one_curve():
     assert not RDP.supports(toy, relation="zero_out")
     with pytest.raises(UnsupportedEventError, match="zero_out"):
         Ledger(relation="zero_out").record(toy)
-    assert check_laws(RDP, [EventRow(Toy, (toy, Toy(2.0)), lambda e: Toy(e.strength / 2.0))]) == 2 * 2 * 11
+    assert check_laws(RDP, [EventRow(Toy, (toy, Toy(2.0)), lambda e: Toy(e.strength / 2.0))]) == 2 * 2 * len(LAWS)
 
 
 @final
@@ -344,3 +356,89 @@ def test_bad_orders(orders):
 def test_bad_conversions(conversion):
     with pytest.raises(EventError, match="conversion must be"):
         RDPAccountant(conversion=conversion)
+
+
+WITHOUT_REPLACEMENT = [
+    # population, batch, stddev / distance of two records, steps, delta, dp_accounting 0.6 (Wang et al., Theorem 27)
+    (1000, 10, 2.0, 100, 1e-5, 0.43473118331365956),
+    (50_000, 250, 1.0, 1000, 1e-6, 2.012485577130688),
+]
+
+
+@pytest.mark.parametrize(("population", "batch", "ratio", "steps", "delta", "peer"), WITHOUT_REPLACEMENT)
+def test_fixed_size_batches_cost_less_than_the_peers_theorem(population, batch, ratio, steps, delta, peer):
+    """The one curve of both branches; and at the peer's own orders too."""
+    event = FixedSizeSampled(Gaussian(2.0 * ratio), population, batch) * steps
+    value = RDP.epsilon(event, delta=delta, relation="replace_one")
+    at_orders = RDPAccountant(orders=PEER_ORDERS).epsilon(event, delta=delta, relation="replace_one")
+    assert 0.5 * peer < value <= at_orders * (1 + 1e-9) <= 0.82 * peer
+    assert RDP.epsilon(event, delta=delta, relation="add_remove") < value
+    apart = PoissonSampled(Gaussian(2.0 * ratio), batch / population) * steps
+    assert RDP.epsilon(apart, delta=delta, relation="add_remove") < 0.7 * value, "distance 1 is not enough"
+
+
+def test_failure_of_every_occurrence_is_counted():
+    """P = (.89, .1, .01), Q = (.9, .1, 0): with probability .01 a release gives the record away."""
+    p, q = (0.89, 0.1, 0.01), (0.9, 0.1, 0.0)
+    logs = [tuple(math.log(x) if x else -math.inf for x in law) for law in (p, q)]
+    event = DominatingPair(*logs)
+    for times in (1, 5, 60):
+        lost = 1.0 - 0.99**times
+        assert math.isinf(RDP.epsilon(event * times, delta=0.999 * lost, relation="add_remove"))
+        assert math.isfinite(RDP.epsilon(event * times, delta=lost + 0.01, relation="add_remove"))
+        delta = RDP.delta(event * times, epsilon=50.0, relation="add_remove")
+        assert lost <= delta <= lost * (1 + 1e-12)
+
+
+@given(
+    masses=st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)), min_size=2, max_size=4),
+    times=st.integers(1, 4),
+    epsilon=st.floats(0.0, 3.0),
+)
+def test_given_pairs_are_bounded_by_enumeration(masses, times, epsilon):
+    """Any two laws, with atoms that one of them lacks, composed by enumeration, in both directions."""
+    laws = [[pair[side] for pair in masses] for side in (0, 1)]
+    if min(map(sum, laws)) < 0.1:
+        return
+    p, q = ([x / sum(law) for x in law] for law in laws)
+    event = DominatingPair(*(tuple(math.log(x) if x > 0.0 else -math.inf for x in law) for law in (p, q)))
+    value = RDP.delta(event * times, epsilon=epsilon, relation="add_remove")
+    for first, second in ((p, q), (q, p)):
+        truth = 0.0
+        for chosen in itertools.product(range(len(p)), repeat=times):
+            a, b = (math.prod(law[i] for i in chosen) for law in (first, second))
+            truth += max(0.0, a - math.exp(epsilon) * b)
+        assert truth * (1 - 1e-12) <= value
+
+
+SUPPORTED = [
+    (Skellam(400.0, 30.0, 10.0), {"add_remove", "replace_one", "zero_out"}),
+    (PoissonSampled(Skellam(400.0, 30.0, 10.0), 0.1), {"add_remove", "zero_out"}),
+    (FixedSizeSampled(Skellam(400.0, 30.0, 10.0), 100, 10), {"add_remove", "replace_one", "zero_out"}),
+    (PoissonSampled(DiscreteGaussian(8.0, 4.0, dim=20), 0.1), {"add_remove", "zero_out"}),
+    (PoissonSampled(DiscreteGaussian(8.0, 4.0), 0.1), {"add_remove", "replace_one", "zero_out"}),
+    (BoundedRange(0.3), {"add_remove", "replace_one", "zero_out"}),
+    (RandomizedResponse(1.0, 4), {"replace_one"}),
+    (ZCDP(0.1, "zero_out"), {"zero_out"}),
+    (RDPCurve([2.0, 5.0, 30.0], [0.1, 0.2, 0.9], "replace_one"), {"replace_one"}),
+    (Group(PoissonSampled(Gaussian(4.0), 0.1), 3), {"add_remove", "zero_out"}),
+]
+
+
+@pytest.mark.parametrize(("event", "relations"), SUPPORTED)
+def test_where_a_sound_curve_is_known(event, relations):
+    for relation in Relation:
+        assert RDP.supports(event, relation=relation) == (relation.value in relations)
+        if relation.value in relations:
+            one, many = (RDP.epsilon(event * n, delta=1e-6, relation=relation) for n in (1, 50))
+            assert 0.0 < one < many < math.inf
+
+
+def test_a_group_costs_more_than_a_record_and_less_than_the_unsampled_group():
+    one = PoissonSampled(Gaussian(4.0), 0.05)
+    costs = [RDP.epsilon(Group(one, k) * 100, delta=1e-6, relation="add_remove") for k in (1, 2, 4, 8)]
+    assert costs == sorted(costs)
+    assert costs[0] == RDP.epsilon(one * 100, delta=1e-6, relation="add_remove")
+    for k, cost in zip((2, 4, 8), costs[1:], strict=True):
+        assert cost < RDP.epsilon(Group(Gaussian(4.0), k) * 100, delta=1e-6, relation="add_remove")
+        assert cost > k * costs[0], "a group of k costs more than k records apart"
