@@ -26,24 +26,17 @@ from __future__ import annotations
 import math
 
 from accountants._invert import Bounds
+from accountants._logs import widened
 from accountants._numerics import EPS
 
-__all__ = ["gauss_log_delta", "mills", "widened"]
+__all__ = ["gauss_log_delta", "mills"]
 
-_LOWEST = -math.nextafter(math.inf, 0.0)  # the upper bound of a logarithm that overflowed
 _LOG_ROOT = 0.5 * math.log(2.0 * math.pi)
 _ROOT = math.sqrt(0.5 * math.pi)
 _FAR, _NEAR = 3.0, 0.5
 _STEEP = 2e6  # of b': beyond, the slopes change within the rounding of a
 _HUGE = 1e150  # squares overflow
 _NEGLIGIBLE = 1e-300
-
-
-def widened(value: float, error: float) -> Bounds:
-    """[value - error, value + error] of the logarithm of a probability, rounded outward; finite above even at -inf."""
-    if value == -math.inf or not math.isfinite(error):
-        return -math.inf, _LOWEST if value == -math.inf else 0.0
-    return math.nextafter(value - error, -math.inf), min(math.nextafter(value + error, math.inf), 0.0)
 
 
 def mills(x: float) -> float:

@@ -27,9 +27,10 @@ from typing import final
 
 import numpy as np
 
-from accountants._gauss import gauss_log_delta, widened
+from accountants._gauss import gauss_log_delta
 from accountants._halfline import crossing, half_line_log_delta, laws, log_tails
 from accountants._invert import Bounds, Curve, invert
+from accountants._logs import NONE, complement, log_one_minus_exp, reflected, widened, with_failure
 from accountants._numerics import EPS, Floats
 from accountants.pairs import AtomPair, Noise, Pair, Shape
 
@@ -43,7 +44,6 @@ __all__ = [
     "tails",
 ]
 
-_NONE: Bounds = (-math.inf, -math.inf)
 _SWAPPED = {Shape.REMOVE: Shape.ADD, Shape.ADD: Shape.REMOVE}
 _OVERFLOW = 1e300
 
@@ -95,7 +95,7 @@ def gaussian_log_delta_bounds(mu: float, epsilon: float) -> Bounds:
     """Bounds of log δ(ε) of N(μ, 1) against N(0, 1), for every separation within 4 EPS of ``mu`` > 0 and any real ε."""
     if epsilon >= 0.0:
         return gauss_log_delta(mu, epsilon)
-    return _reflected(gauss_log_delta(mu, -epsilon), -epsilon)
+    return reflected(gauss_log_delta(mu, -epsilon), -epsilon)
 
 
 def gaussian_epsilon_bounds(mu: float, log_delta: float) -> Bounds:
@@ -116,13 +116,13 @@ def curve(pair: Pair | AtomPair) -> Curve:
 def _(pair: Pair) -> Curve:
     ahead = _ahead(pair)
     behind = _ahead(replace(pair, shape=_SWAPPED.get(pair.shape, pair.shape)))
-    return lambda epsilon: ahead(epsilon) if epsilon >= 0.0 else _reflected(behind(-epsilon), -epsilon)
+    return lambda epsilon: ahead(epsilon) if epsilon >= 0.0 else reflected(behind(-epsilon), -epsilon)
 
 
 @curve.register
 def _(pair: AtomPair) -> Curve:
     log_p, loss = np.array(pair.log_p), np.array(pair.loss)
-    return lambda epsilon: _with_failure(_atoms_log_delta(log_p, loss, epsilon), pair.failure)
+    return lambda epsilon: with_failure(_atoms_log_delta(log_p, loss, epsilon), pair.failure, pair.failure)
 
 
 def _ahead(pair: Pair) -> Curve:
@@ -132,7 +132,7 @@ def _ahead(pair: Pair) -> Curve:
     if pair.shape is Shape.SHIFT:
         return base
     if q == 0.0:
-        return lambda epsilon: _NONE
+        return lambda epsilon: NONE
     if pair.shape is Shape.ANTIPODAL and q == 1.0:
         return _BASE[pair.noise](0.5 * pair.scale)
     if pair.shape is Shape.ANTIPODAL or pair.size > 1:
@@ -153,33 +153,12 @@ def _laplace_base(scale: float) -> Curve:
 
     def at(epsilon: float) -> Bounds:
         low, high = (s * (1.0 - 2.0 * EPS) - epsilon) / 2.0, (s * (1.0 + 2.0 * EPS) - epsilon) / 2.0
-        return _log_one_minus_exp(low)[0], _log_one_minus_exp(high)[1]
+        return log_one_minus_exp(low)[0], log_one_minus_exp(high)[1]
 
     return at
 
 
 _BASE: dict[Noise, Callable[[float], Curve]] = {Noise.GAUSSIAN: _gauss_base, Noise.LAPLACE: _laplace_base}
-
-
-def _log_one_minus_exp(x: float) -> Bounds:
-    """Bounds of log(1 - e^-x), where x <= 0 stands for 0."""
-    if x <= 0.0:
-        return _NONE
-    value = math.log(-math.expm1(-x)) if x < 0.7 else math.log1p(-math.exp(-x))
-    return widened(value, 8.0 * EPS * abs(value))
-
-
-def _complement(log_values: Bounds) -> Bounds:
-    """Bounds of log(1 - v) from bounds of log v."""
-    return _log_one_minus_exp(-log_values[1])[0], _log_one_minus_exp(-log_values[0])[1]
-
-
-def _reflected(forward: Bounds, epsilon: float) -> Bounds:
-    """log(1 - e^-ε + e^-ε δ') for ε > 0, of both ends of log δ'."""
-    log_rest = math.log(-math.expm1(-epsilon)) if epsilon < 0.7 else math.log1p(-math.exp(-epsilon))
-    low, high = (float(np.logaddexp(log_rest, end - epsilon)) for end in forward)
-    error = 16.0 * EPS
-    return widened(low, error * (1.0 + abs(low)))[0], widened(high, error * (1.0 + abs(high)))[1]
 
 
 def _removed(base: Curve, q: float, epsilon: float) -> Bounds:
@@ -198,7 +177,7 @@ def _added(base: Curve, q: float, epsilon: float) -> Bounds:
     w = (1.0 - q) * (math.expm1(epsilon) / q) if epsilon < 700.0 else math.inf
     low, high = w * (1.0 - 6.0 * EPS), w * (1.0 + 6.0 * EPS)
     if low >= 1.0:
-        return _NONE
+        return NONE
     return _added_at(base, q, epsilon, high)[0] if high < 1.0 else -math.inf, _added_at(base, q, epsilon, low)[1]
 
 
@@ -229,7 +208,7 @@ def _atoms_log_delta(log_p: Floats, loss: Floats, epsilon: float) -> Bounds:
 def _atoms_sum(log_p: Floats, gap: Floats) -> Bounds:
     keep = gap > 0.0
     if not keep.any():
-        return _NONE
+        return NONE
     log_mass = log_p[keep]
     top = float(log_mass.max())
     terms = np.exp(log_mass - top) * -np.expm1(-gap[keep])
@@ -239,18 +218,6 @@ def _atoms_sum(log_p: Floats, gap: Floats) -> Bounds:
     error = 8.0 * EPS * (4.0 + float(terms @ np.abs(log_mass)) / total) + len(terms) * (EPS + 1e-300 / total)
     value = top + math.log(total)
     return widened(value, error + 4.0 * EPS * (abs(value) + abs(top)))
-
-
-def _with_failure(inner: Bounds, failure: float) -> Bounds:
-    """log(F + (1-F) δ)."""
-    if failure <= 0.0:
-        return inner
-    if failure >= 1.0:
-        return 0.0, 0.0
-    log_failure, log_rest = math.log(failure), math.log1p(-failure)
-    low, high = (float(np.logaddexp(log_failure, log_rest + end)) for end in inner)
-    error = 16.0 * EPS
-    return widened(low, error * (1.0 + abs(low)))[0], widened(high, error * (1.0 + abs(high)))[1]
 
 
 @singledispatch
@@ -308,15 +275,15 @@ def tails(pair: Pair | AtomPair, loss: float) -> Tails:
 def _(pair: Pair, loss: float) -> Tails:
     if pair.shape is Shape.MIRROR and loss < 0.0:
         other = tails(pair, -loss)
-        return Tails(_complement(other.log_q), _complement(other.log_p))
+        return Tails(complement(other.log_q), complement(other.log_p))
     both = laws(pair)
     where = crossing(both, loss)
     if where.low == math.inf:
-        return Tails(_NONE, _NONE)
+        return Tails(NONE, NONE)
     p_low, q_low = log_tails(both, where.low) if where.low > -math.inf else ((0.0, 0.0), (0.0, 0.0))
     if where.high == -math.inf:
         return Tails((0.0, 0.0), (0.0, 0.0))
-    p_high, q_high = log_tails(both, where.high) if where.reached and where.high < math.inf else (_NONE, _NONE)
+    p_high, q_high = log_tails(both, where.high) if where.reached and where.high < math.inf else (NONE, NONE)
     return Tails((p_high[0], p_low[1]), (q_high[0], q_low[1]))
 
 
@@ -325,7 +292,7 @@ def _(pair: AtomPair, loss: float) -> Tails:
     log_p, losses = np.array(pair.log_p), np.array(pair.loss)
     doubt = 8.0 * EPS * (np.abs(losses) + abs(loss))
     sure, maybe = losses - doubt > loss, losses + doubt > loss
-    p = _with_failure((_log_mass(log_p[sure])[0], _log_mass(log_p[maybe])[1]), pair.failure)
+    p = with_failure((_log_mass(log_p[sure])[0], _log_mass(log_p[maybe])[1]), pair.failure, pair.failure)
     rest = math.log1p(-pair.failure) if pair.failure < 1.0 else -math.inf
     log_q = log_p - losses
     q = (_log_mass(log_q[sure])[0] + rest, min(_log_mass(log_q[maybe])[1] + rest, 0.0))
