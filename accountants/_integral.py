@@ -72,7 +72,7 @@ class Mixture(NamedTuple):
         value = 0.5 * self.variance * order * (1.0 + order)
         for law, times in self.parts:
             value += times * log_moment_bound(law, order, upto, fineness)
-        return value + 4.0 * EPS * (1 + len(self.parts)) * abs(value)
+        return value + 8.0 * EPS * (1 + len(self.parts)) * abs(value)
 
     def is_reachable(self, order: float, fineness: int = 0) -> bool:
         """Whether the grids are short enough."""
@@ -223,7 +223,7 @@ def _cut(
         bound = bound + times * part.log_modulus_bound(nodes)
     rest = math.exp(float(far[enough[0]]) + 0.7) / math.pi  # 1/(s - h) <= 2/s
     sums = np.exp(np.maximum(bound, -740.0)) * (np.diff(nodes) + spacing) / nodes[:-1] ** 2 / math.pi
-    tails = np.append(np.cumsum(sums[::-1])[::-1] * (1.0 + 1e-9), 0.0) + rest
+    tails = (np.append(np.cumsum(sums[::-1])[::-1], 0.0) + rest) * (1.0 + 1e-9)
     small = np.flatnonzero(tails <= math.exp(min(allowed, 0.0)))
     return (float(nodes[small[0]]), float(tails[small[0]])) if small.size else None
 
@@ -248,7 +248,8 @@ def _integrate(
     beyond: tuple[float, float],
 ) -> Contour:
     """Evaluate the nodes."""
-    value, centre = 0.5 * mixture.variance * order * (1.0 + order), mixture.variance * (order + 0.5)
+    value = 0.5 * mixture.variance * order * (1.0 + order)
+    centre = math.fsum([mixture.variance * (order + 0.5), *(times * part.mean for part, times in parts)])
     scale_error, angle = 4.0 * EPS * value, np.zeros_like(s)
     log_modulus = -0.5 * mixture.variance * s * s
     z = order + 1j * s
@@ -256,12 +257,11 @@ def _integrate(
     for part, times in parts:
         node = part.sampled(s, times)
         log_modulus, angle, growth = log_modulus + node.log_modulus, angle + node.angle, growth + node.growth
-        value, centre = value + times * part.log_moment, centre + times * part.mean
+        value += times * part.log_moment
         scale_error += times * part.log_moment_error + 4.0 * EPS * (abs(value) + abs(times * part.log_moment))
     values = np.asarray(np.exp(log_modulus + 1j * angle) / (z * (1.0 + z)), dtype=np.complex128)
     reached = np.exp(np.minimum(log_modulus + growth, 0.0)) / np.abs(z * (1.0 + z))
-    errors = np.minimum(np.abs(values) * np.expm1(np.minimum(growth, 1.0)), reached)
-    errors = np.where(growth < 1.0, errors, reached)
+    errors = np.where(growth < 1.0, np.abs(values) * np.expm1(np.minimum(growth, 1.0)), reached + np.abs(values))
     values[0], errors[0] = 0.5 * values[0], 0.5 * errors[0]
     return Contour(
         order, float(s[1]), value, scale_error, centre, values, float(errors.sum()) * (1.0 + 1e-9), tail, beyond

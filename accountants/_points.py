@@ -50,7 +50,9 @@ __all__ = [
 ]
 
 _CUT = 12.0  # standard deviations kept beyond the outermost mode: less than e^-70 is cut
-_MAX_POINTS = 1 << 16
+_MAX_POINTS = 1 << 15
+_KEPT_POINTS = 1 << 12  # grids longer than this are built each time: what is kept in memory stays below 60 MB
+_SCALES = (1e-6, 1e60)  # beyond, and for q below 1e-280, squares of what is summed underflow
 
 
 class Law(NamedTuple):
@@ -93,27 +95,43 @@ def _step(law: Law, reach: float, fineness: int) -> float:
 
 
 def reachable(law: Law, reach: float, fineness: int) -> bool:
-    """Whether a grid for these tilts is short enough."""
-    return (reach + 1.0 + 2.0 * _CUT * law.scale) / _step(law, reach, fineness) <= _MAX_POINTS
+    """Whether there is a grid for these tilts, and a short one."""
+    usual = _SCALES[0] < law.scale < _SCALES[1] and law.prob > 1e-280
+    return usual and _length(law, reach, fineness) <= _MAX_POINTS
 
 
-@lru_cache(maxsize=64)
+def _length(law: Law, reach: float, fineness: int) -> float:
+    return (reach + 1.0 + 2.0 * _CUT * law.scale) / _step(law, reach, fineness)
+
+
 def grid_of(law: Law, reach: float, fineness: int) -> Grid:
-    """The points; built once for all tilts up to ``reach``."""
+    """The points for all tilts up to ``reach``."""
+    return (_kept if _length(law, reach, fineness) <= _KEPT_POINTS else _grid)(law, reach, fineness)
+
+
+def _grid(law: Law, reach: float, fineness: int) -> Grid:
     s, q, step = law.scale, law.prob, _step(law, reach, fineness)
     low, high = (-reach, 0.0) if law.add else (0.0, 1.0 + reach)
     low, high = low - 1.0 - _CUT * s, high + _CUT * s  # 1 more for w e^-u
     x: Floats = step * np.arange(math.floor(low / step), math.ceil(high / step) + 1, dtype=np.float64)
     u = (2.0 * x - 1.0) / (2.0 * s * s)
-    small = np.expm1(np.minimum(u, 1.0))
-    odds = np.exp(-np.maximum(u, 1.0)) * ((1.0 - q) / q)
-    large = u > 1.0
-    loss = np.where(large, u + (math.log(q) + np.log1p(odds)), np.log1p(q * small))
-    share = np.where(large, 1.0 / (1.0 + odds), q * (1.0 + small) / (1.0 + q * small))
+    loss = _log_ratio(q, u)
+    share = q * np.exp(u - loss)
     log_phi = math.log(step / (s * math.sqrt(2.0 * math.pi))) - 0.5 * (x / s) ** 2
     magnitude = np.abs(loss) + share * np.abs(u)
     base = log_phi if law.add else log_phi + loss
     return Grid(step, base, -loss if law.add else loss, log_phi, u, share, magnitude)
+
+
+_kept = lru_cache(maxsize=256)(_grid)
+
+
+def _log_ratio(q: float, u: Floats) -> Floats:
+    """Log(1 - q + q e^u); no subtraction loses digits, so it errs by a multiple of EPS (|L| + r|u|), r = L'σ²."""
+    loss = np.log1p(q * np.expm1(np.minimum(u, 700.0)))
+    if q > 0.5:
+        loss = np.where(loss < -0.5, np.log((1.0 - q) + q * np.exp(np.minimum(u, 0.0))), loss)
+    return np.where(u > 700.0, u + math.log(q), loss)
 
 
 def cumulants(law: Law, order: float, reach: float, fineness: int = 0) -> tuple[float, float, float]:
@@ -136,7 +154,8 @@ def log_moment_bound(law: Law, order: float, reach: float, fineness: int) -> flo
     weight = np.exp(exponent - top)
     total = float(weight.sum())
     value, error = log_moment(law, grid, order, exponent, top, total)
-    return value + error + 4.0 * cut_weight(law, grid, weight) / total + quadrature_error(law, order, grid.step)
+    quadrature = quadrature_error(law, order, grid.step)
+    return value + error + 4.0 * cut_weight(law, grid, weight) / total + quadrature
 
 
 def cut_weight(law: Law, grid: Grid, weight: Floats) -> float:
@@ -145,8 +164,9 @@ def cut_weight(law: Law, grid: Grid, weight: Floats) -> float:
 
 
 def quadrature_error(law: Law, order: float, step: float) -> float:
-    """The strip bound of log I(t): of I(t), of E_Q[1] and of t E_Q[w]."""
-    return (2.0 + 2.0 * order) * float(strip_bound(law, order, step, np.zeros(1))[0])
+    """The strip bound of log I(t): of I(t), of E_Q[1] and of t E_Q[w]; inf where it says nothing."""
+    bound = (2.0 + 2.0 * order) * float(strip_bound(law, order, step, np.zeros(1))[0])
+    return -math.log1p(-bound) if bound < 1.0 else math.inf
 
 
 def strip_bound(law: Law, order: float, step: float, s: Floats) -> Floats:
@@ -170,7 +190,7 @@ def log_moment(law: Law, grid: Grid, order: float, exponent: Floats, top: float,
     value = top + math.log(total)
     depth = math.log2(exponent.size) + 16.0
     if abs(value) > 0.05:
-        mean = float(np.exp(exponent - top) @ (np.abs(grid.log_phi) + np.abs((order + 1.0) * grid.loss))) / total
+        mean = float(np.exp(exponent - top) @ (np.abs(grid.log_phi) + (order + 1.0) * grid.magnitude)) / total
         return value, EPS * (depth + 8.0 * mean + 4.0 * abs(top))
     tilt = order * grid.loss
     near = np.abs(tilt) < 1.0
@@ -179,7 +199,7 @@ def log_moment(law: Law, grid: Grid, order: float, exponent: Floats, top: float,
         near, weight * exp_remainder(np.where(near, tilt, 0.0)), np.exp(exponent) - weight * (1.0 + tilt)
     ) + order * _entropy(law, grid)
     moment = float(parts.sum())
-    mean = float(parts @ (np.abs(grid.log_phi) + np.abs((order + 1.0) * grid.loss)))
+    mean = float(parts @ (np.abs(grid.log_phi) + (order + 1.0) * grid.magnitude))
     error = EPS * (moment * (depth + 64.0) + 16.0 * mean) + 1e-30 * (1.0 + order)
     return math.log1p(moment), error
 

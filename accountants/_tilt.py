@@ -5,8 +5,9 @@ Notation, quadrature and cutting are those of :mod:`accountants._points`.
 *Tail in s: far.* On x >= c, integrating by parts, :math:`|\int w e^{is\ell}| \le V_c/|s|` where V_c is the variation of
 w/ℓ' = ±σ²(w + ((1-q)/q) w e^{-u}) there plus its value at c. A stationary point of w or of w e^{-u} solves
 x + const = (1+t) r(x) with r = q e^u/(1-q+qe^u): a line meeting a sigmoid of slope <= 1/4σ², at most three times, once
-if 1+t <= 4σ²; in the add direction both are log-concave. So with m modes (2, or 1) the variation of each is at most 2m
-times its maximum on x >= c, and :math:`V_c = (2m+1)\sigma^2(\max w + \tfrac{1-q}q\max we^{-u})` serves. Hence
+if 1+t <= 4σ²; in the add direction both are log-concave. So with m modes (2, or 1) on the line each has at most m on
+x >= c, an end at c included, its variation and its value at c are together at most 2m times its maximum there, and
+:math:`V_c = 2m\sigma^2(\max w + \tfrac{1-q}q\max we^{-u})` serves. Hence
 :math:`|I(t+is)|/I(t) \le 1 - P_w(x \ge c) + V_c/|s|` for every c, a bound that falls in |s|. Between two points log w
 rises above both by at most η²/8 times its largest negative curvature, and dips below the line that joins them by at
 most η²/8 times its largest positive curvature, (1+t)/4σ⁴ (0 when adding): so maxima are bounded above and masses below.
@@ -17,7 +18,9 @@ Masses are bounded below by cells as before; within cells ℓ moves by at most h
 standard deviation.
 
 *Tail in s: sampled.* For the sum itself, f(s) = |Σ w_j e^{isℓ_j}|² has f'' >= -2 Var, so on an interval of length d it
-exceeds the larger end by at most Var d²/4; to its root the error of quadrature at the right end is added.
+exceeds the larger end by at most Var d²/4; to its root the error of the sum at the right end is added.
+
+*Quadrature.* Sums are taken relative to the sum at s = 0, so the strip bound counts twice.
 
 *Rounding.* I(t+is)/I(t) - 1 is summed as -2 sin² and 2 sin cos of half angles of centred losses, so its error is a
 multiple of EPS times E_w|e^{isℓ}-1| <= (2 (1 - Re))^{1/2}: of the weights (exponents of root mean square m: 8 m), of
@@ -30,7 +33,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, final
 
 import numpy as np
@@ -124,16 +126,19 @@ class Tilted:
         return real, imag
 
     def strip(self, s: Floats) -> Floats:
-        """The trapezoid theorem's bound, relative to I(t)."""
-        return strip_bound(self.law, self.order, self.step, s)
+        """The trapezoid theorem's bound of I(t+is)/I(t): of both."""
+        return 2.0 * strip_bound(self.law, self.order, self.step, s)
+
+    def _rounding(self, s: Floats, real: Floats) -> Floats:
+        """Of the sum less 1, whose real part is given."""
+        swing = np.sqrt(np.maximum(-2.0 * real, 0.0))  # at least E_w|e^{isℓ} - 1|
+        return EPS * ((self.weight.size + 32.0 + 8.0 * self.spread) * (swing - real) + 12.0 * s * self.size)
 
     def sampled(self, s: Floats, times: int) -> Sampled:
         """The power of the characteristic function at s >= 0; its error by |a^n - b^n| <= (|b| + |a-b|)^n - |b|^n."""
         real, imag = self._parts(s)
         modulus = np.hypot(1.0 + real, imag)
-        swing = np.sqrt(np.maximum(-2.0 * real, 0.0))  # at least E_w|e^{isℓ} - 1|
-        rounding = EPS * ((self.weight.size + 32.0 + 8.0 * self.spread) * (swing - real) + 8.0 * s * self.size)
-        error = self.strip(s) + 3.0 * self.missing + rounding
+        error = self.strip(s) + 3.0 * self.missing + self._rounding(s, real)
         square = np.maximum(real * (2.0 + real) + imag * imag, -1.0 + EPS)
         # near 0 the sum is lost in rounding: from there the modulus is an upper bound, and all of it error
         log_modulus, lost = 0.5 * np.log1p(square), np.where(modulus < 0.1, 4.0 * EPS / np.maximum(modulus, EPS), 0.0)
@@ -146,9 +151,10 @@ class Tilted:
         real, imag = self._parts(s)
         square = (1.0 + real) ** 2 + imag * imag
         width = np.diff(s)
-        between = np.sqrt(np.maximum(square[:-1], square[1:]) + self.variance * width * width * (0.25 + 64.0 * EPS))
-        coarse = 0.5 * self.step * (self.variation + s[1:] * self.slope)
-        error = np.minimum(self.strip(s[1:]), coarse) + self.missing + EPS * (self.weight.size + 16.0)
+        between = np.sqrt(np.maximum(square[:-1], square[1:]) + self.variance * width * width * 0.250001)
+        coarse = 0.5 * self.step * (self.variation + s[1:] * self.slope) + self.log_moment_error
+        rounding = self._rounding(s, real)
+        error = np.minimum(self.strip(s[1:]), coarse) + 3.0 * self.missing + np.maximum(rounding[:-1], rounding[1:])
         return np.minimum(np.minimum(np.log(between + error), self.log_far(s[:-1])), self._log_near(s))
 
     def _log_near(self, s: Floats) -> Floats:
@@ -167,11 +173,12 @@ class Tilted:
 
     def log_far(self, s: Floats) -> Floats:
         """An upper bound of log(|I(t+is')|/I(t)) for every s' >= s."""
-        bound: Floats = np.log(np.minimum((1.0 - self.mass + self.decay / s[:, None]).min(axis=1), 1.0))
+        with np.errstate(over="ignore"):
+            least = (1.0 - self.mass + self.decay / s[:, None]).min(axis=1)
+        bound: Floats = np.log(np.minimum(least, 1.0))
         return bound
 
 
-@lru_cache(maxsize=64)
 def tilted(law: Law, order: float, reach: float, fineness: int) -> Tilted:
     """The law at tilt ``order``, on the grid for tilts up to ``reach``."""
     grid = grid_of(law, reach, fineness)
@@ -187,21 +194,21 @@ def tilted(law: Law, order: float, reach: float, fineness: int) -> Tilted:
     centred = loss - mean
     modes = 1.0 if law.add or 1.0 + order <= 4.0 * s * s else 2.0
     bend = 1.0 / (s * s) + (order / (4.0 * s**4) if law.add else 0.0)
-    peak = math.exp(bend * step * step / 8.0) * (1.0 + 1e-9) / step
-    mass, decay, near = _oscillating(law, grid, order, full, modes, peak)
-    spread = np.abs(grid.log_phi[keep]) + np.abs(order * loss) + abs(top)
-    cut = cut_weight(law, grid, full)
+    cut, quadrature = cut_weight(law, grid, full), quadrature_error(law, order, step)
     value, error = log_moment(law, grid, order, exponent, top, total)
-    quadrature = quadrature_error(law, order, step)
-    share = (
-        float(weight @ grid.share[keep]) * (1.0 + 1e-9) + 10.0 * quadrature + 1e-12
-    )  # |r| <= r/cos(θ/2) there, cos(0.48 π) > 1/16
+    error += 4.0 * cut + quadrature
+    sure = math.exp(-min(error, 30.0))  # an error that is larger is never accepted
+    peak = math.exp(bend * step * step / 8.0) * (1.0 + 1e-9) / (step * sure)
+    mass, decay, near = _oscillating(law, grid, order, full, modes, peak, sure)
+    spread = np.abs(grid.log_phi[keep]) + (1.0 + order) * grid.magnitude[keep] + abs(top)
+    # |r| <= r/cos(θ/2) in the strip, cos(0.48 π) > 1/16
+    share = float(weight @ grid.share[keep]) * (1.0 + 1e-9) / sure + 10.0 * quadrature + 1e-12
     return Tilted(
         law,
         order,
         step,
         value,
-        error + 4.0 * cut + quadrature,
+        error,
         mean,
         float(weight @ (centred * centred)),
         weight,
@@ -221,25 +228,24 @@ _LEAST = np.array([1.0, 0.97, 0.9, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 3e
 
 
 def _oscillating(
-    law: Law, grid: Grid, order: float, weight: Floats, modes: float, peak: float
+    law: Law, grid: Grid, order: float, weight: Floats, modes: float, peak: float, sure: float
 ) -> tuple[Floats, Floats, _Near]:
     """For some thresholds: a lower bound of the mass beyond, and an upper bound of V beyond; and lower masses."""
     s, q = law.scale, law.prob
     dip = 0.0 if law.add else (1.0 + order) * grid.step**2 / (32.0 * s**4)
-    cells = np.minimum(weight[:-1], weight[1:]) * math.exp(-dip)
+    cells = np.minimum(weight[:-1], weight[1:]) * (math.exp(-dip) * sure)
     beyond = np.cumsum(cells[::-1])[::-1] * (1.0 - 1e-10)
     found = np.searchsorted(-beyond, -float(beyond[0]) * _LEAST)
     start = found[np.append(True, np.diff(found) > 0)]
     with np.errstate(over="ignore", divide="ignore"):
-        rising = np.exp(np.log(weight) - grid.ratio)
-    top = np.maximum.accumulate(weight[::-1])[::-1][start]
-    top_rising = np.maximum.accumulate(rising[::-1])[::-1][start]
-    count = np.where(start == 0, 2.0 * modes, 2.0 * modes + 1.0)
+        rising = np.exp(np.log(weight) - grid.ratio + math.log((1.0 - q) / q))
+        both = np.maximum.accumulate(weight[::-1]) + np.maximum.accumulate(rising[::-1])
+        decay = 2.0 * modes * s * s * peak * both[::-1][start]
     rise = -grid.loss if law.add else grid.loss
     rise = rise - rise[int(np.searchsorted(-beyond, -0.5 * beyond[0]))]
     middle, width = 0.5 * (rise[1:] + rise[:-1]), 0.5 * np.diff(rise)
     sums = (np.concatenate([[0.0], np.cumsum(cells * power)]) for power in (1.0, middle, middle * middle))
-    return beyond[start], count * s * s * peak * (top + (1.0 - q) / q * top_rising), _Near(rise, width, *sums)
+    return beyond[start], decay, _Near(rise, width, *sums)
 
 
 def _support(weight: Floats) -> tuple[int, int]:

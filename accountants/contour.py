@@ -45,6 +45,8 @@ def _saddle(
         order = after
         if derivative / order * step * step < 0.01 or abs(step) < 1e-9 * order:
             break
+    while not mixture.is_reachable(order):
+        order *= 0.7
     return order
 
 
@@ -144,7 +146,7 @@ def epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough:
         enough: an upper bound of at most this need not be improved.
     """
     low, high = 0.0, _largest_loss(mixture)
-    if high <= enough:
+    if high <= enough or not mixture.is_reachable(1.0):
         return low, high
     order = _saddle_of_delta(mixture, log_delta)
     high = min(high, max(0.0, _chernoff_epsilon(mixture, order, log_delta)))
@@ -179,6 +181,8 @@ def curve(mixture: Mixture, tolerance: float) -> Callable[[float, float], tuple[
     def at(epsilon: float, enough: float) -> tuple[float, float]:
         if epsilon >= largest:
             return -math.inf, -math.inf
+        if not mixture.is_reachable(1.0):
+            return -math.inf, 0.0
         low, high = kept[-1].log_delta_bounds(epsilon) if kept else (-math.inf, 0.0)
         if high - low <= tolerance or high <= enough:
             return low, high
