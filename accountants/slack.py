@@ -42,6 +42,7 @@ __all__ = ["Slack", "total_slack"]
 
 _ROUNDS = 64  # of the search for an epsilon that stands on both sides
 _STEP = 1e-9  # relative: how far above the least solution a search may end, so that it ends
+_NEAR = 0.1  # of log δ₀: as far as proportion is trusted
 _STEEPEST = 0.99  # of the slope that a secant step trusts
 _LOG_MAX = 700.0  # e^x is finite below
 
@@ -101,15 +102,17 @@ class Slack:
         shift = _sum_up(self.up, self.down)
         if not (self.failure or self.distance):
             return _sum_up(_least(base, self._log_left(log_delta, 0.0, -1.0)), shift)
-        epsilon, before = shift, (-1.0, 0.0)
+        epsilon, before = shift, None
         for _ in range(_ROUNDS):
-            needed = _sum_up(_least(base, self._log_left(log_delta, epsilon, -1.0)), shift)
-            if needed == math.inf or not self.distance:
-                return needed
-            if needed <= epsilon:
-                return epsilon
-            # more epsilon leaves less delta: a secant step towards the epsilon that needs no more than itself
-            slope = (needed - before[1]) / (epsilon - before[0]) if before[0] >= 0.0 else 0.0
+            log_left = self._log_left(log_delta, epsilon, -1.0)
+            needed = _sum_up(_least(base, log_left), shift)
+            if needed <= epsilon or needed == math.inf or not self.distance:
+                return needed  # more epsilon leaves less delta, so what a larger one needs will do
+            if before is None:  # as if epsilon grew with log δ₀ in proportion
+                lost = log_left - self._log_left(log_delta, needed, -1.0)
+                slope = min(lost, _NEAR) / -log_left if log_left < 0.0 else 0.0
+            else:
+                slope = (needed - before[1]) / (epsilon - before[0])
             step = (needed - epsilon) / (1.0 - min(max(slope, 0.0), _STEEPEST))
             before, epsilon = (epsilon, needed), (epsilon + step) * (1.0 + _STEP)
         return math.inf

@@ -233,6 +233,20 @@ def test_the_smallest_deltas_keep_their_digits():
         assert -log_delta + 4e-9 <= epsilon <= (-log_delta + 4e-9) * (1 + 1e-15) + 1e-15
 
 
+@pytest.mark.parametrize("distance", [1e-10, 1e-12, 1e-20])
+def test_a_small_distance_asks_twice(distance):
+    """The pairs' epsilon is the costly part: one question at delta, one at what the distance leaves of it."""
+    asked = []
+
+    def base(log_delta):
+        asked.append(log_delta)
+        return math.sqrt(-2.0 * log_delta)
+
+    epsilon = Slack(distance=distance).epsilon(base, math.log(1e-6))
+    assert len(asked) == 2
+    assert epsilon == pytest.approx(math.sqrt(-2.0 * math.log(1e-6 - (1 + math.exp(epsilon)) * distance)), rel=1e-6)
+
+
 def test_truncation_that_eats_delta_away():
     """Distance times e^epsilon close to delta: the search must find the epsilon that needs no more than itself."""
     distance, log_delta = 1e-6, math.log(1e-5)
