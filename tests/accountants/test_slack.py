@@ -244,9 +244,10 @@ def test_a_small_distance_asks_twice(distance):
 
     epsilon = Slack(distance=distance).epsilon(base, math.log(1e-6))
     assert len(asked) == 2
-    # of log delta0 = -13.8 at most .0166 is lost; epsilon is guessed too large by half of .0166 / 13.8 of itself, .0032,
-    # for which e^epsilon takes another .0032 of the .0166, and epsilon that times 1 / 5.3: 1e-5, below 2e-6 of epsilon
-    assert epsilon == pytest.approx(math.sqrt(-2.0 * math.log(1e-6 - (1 + math.exp(epsilon)) * distance)), rel=3e-6)
+    # Of log delta0 = -13.8 at most .0166 is lost. The guess is above by half of .0166 / 13.8 of epsilon, .0032, for
+    # which e^epsilon takes .0032 of the .0166 more; epsilon is above by that / 5.3 = 1e-5, which is 2e-6 of itself.
+    left = 1e-6 - (1 + math.exp(epsilon)) * distance
+    assert epsilon == pytest.approx(math.sqrt(-2.0 * math.log(left)), rel=3e-6)
 
 
 def test_truncation_that_eats_delta_away():
