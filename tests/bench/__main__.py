@@ -1,7 +1,8 @@
 """``make bench``: every speed figure as a ratio against a named peer, both sides in one run.
 
-Each ``bench_*.py`` beside this file has a function ``rows()`` that returns dicts with the keys of ``COLUMNS``. With
-``--write`` the table replaces the one in docs/benchmarks.md, with the machine.
+Each ``bench_*.py`` beside this file has a function ``rows()`` that returns dicts with the keys of ``COLUMNS``, and may
+have ``notes()``, text that is kept below the table. With ``--write`` they replace those in docs/benchmarks.md, with the
+machine.
 """
 
 import importlib
@@ -31,10 +32,16 @@ def machine():
 
 
 def measured(names):
+    """All rows, and all notes."""
+    rows, notes = [], []
     for path in sorted(HERE.glob("bench_*.py")):
         if not names or any(name in path.stem for name in names):
             print(f"running {path.stem} ...", file=sys.stderr)
-            yield from importlib.import_module(f"tests.bench.{path.stem}").rows()
+            module = importlib.import_module(f"tests.bench.{path.stem}")
+            rows.extend(module.rows())
+            if hasattr(module, "notes"):
+                notes.append(module.notes())
+    return rows, notes
 
 
 def table(rows):
@@ -44,7 +51,8 @@ def table(rows):
 
 def main():
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    text = f"{MARK}\nMachine: {machine()}.\n\n{table(list(measured(words)))}\n"
+    rows, notes = measured(words)
+    text = "\n\n".join([f"{MARK}\nMachine: {machine()}.", table(rows), *notes]) + "\n"
     print(text)
     if "--write" in sys.argv:
         PAGE.write_text(PAGE.read_text().split(MARK)[0] + text)
