@@ -1,7 +1,8 @@
 """accountants: what did it cost? Events, a ledger of them, and certified upper bounds of what they reveal.
 
-Modules, in the order data flows: relation, events, slack, fold, pairs, moments, rdp (with conversion), accountant,
-best, ledger, statement, calibrate, testing.
+Modules, in the order data flows: relation, events, slack, fold, atoms, pairs, moments, curves, rdp (with conversion),
+profile, lattice, contour, engines, witness, pld, gdp, zcdp, accountant, best, ledger, statement, calibrate, estimates,
+testing.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")
@@ -48,10 +49,13 @@ from accountants.events import (
     TruncatedPoissonSampled,
     Within,
 )
+from accountants.gdp import GDPAccountant
 from accountants.ledger import Ledger
+from accountants.pld import Certificate, PLDAccountant
 from accountants.rdp import Curve, RDPAccountant, rdp_curve
 from accountants.relation import Relation
 from accountants.statement import Statement
+from accountants.zcdp import ZCDPAccountant
 
 __all__ = [
     "ZCDP",
@@ -60,6 +64,7 @@ __all__ = [
     "ApproxDP",
     "BoundedRange",
     "CalibrationError",
+    "Certificate",
     "Composed",
     "Curve",
     "DiscreteGaussian",
@@ -69,12 +74,14 @@ __all__ = [
     "Event",
     "EventError",
     "FixedSizeSampled",
+    "GDPAccountant",
     "Gaussian",
     "Group",
     "Laplace",
     "Ledger",
     "LedgerError",
     "NonPrivate",
+    "PLDAccountant",
     "PoissonSampled",
     "PureDP",
     "RDPAccountant",
@@ -88,6 +95,7 @@ __all__ = [
     "TruncatedPoissonSampled",
     "UnsupportedEventError",
     "Within",
+    "ZCDPAccountant",
     "calibrate",
     "epsilon",
     "max_times",

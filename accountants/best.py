@@ -5,13 +5,14 @@ from __future__ import annotations
 from accountants.accountant import Account, Accountant
 from accountants.errors import UnsupportedEventError
 from accountants.events import Event
+from accountants.pld import PLDAccountant
 from accountants.rdp import RDPAccountant
 from accountants.relation import Relation
 
 __all__ = ["ACCOUNTANTS", "best_accountant", "epsilon"]
 
 #: Every accountant of the package, the tightest first: a new one is a new row.
-ACCOUNTANTS: tuple[Accountant, ...] = (RDPAccountant(),)
+ACCOUNTANTS: tuple[Accountant, ...] = (PLDAccountant(), RDPAccountant())
 
 
 def best_accountant(what: Account | Event, relation: Relation | str | None = None) -> Accountant:
@@ -38,7 +39,7 @@ def epsilon(event: Event, *, delta: float, relation: Relation | str) -> float:
     """What an event costs: the best certified upper bound of epsilon.
 
     Guarantee:
-        An upper bound; held by tests/accountants/test_rdp.py and tests/laws.
+        An upper bound; held by tests/accountants/test_pld.py and tests/laws.
 
     Args:
         event: what is released, with its counts and sampling.

@@ -16,7 +16,7 @@ Held by tests/accountants/test_contour.py: mpmath, published values with 20 digi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from accountants._integral import Contour, Mixture, build, log_chernoff, saddle_width
 from accountants._numerics import EPS, round_up
@@ -24,6 +24,7 @@ from accountants._numerics import EPS, round_up
 __all__ = ["Mixture", "curve", "epsilon_bounds", "log_delta_bounds"]
 
 _ROUNDS = 3
+_LADDER = (3, 4, 6, 9, 14)
 
 
 def _saddle(
@@ -145,6 +146,24 @@ def epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough:
         tolerance: the relative gap that is aimed at; what is reached is what is returned.
         enough: an upper bound of at most this need not be improved.
     """
+    low, high = _epsilon_bounds(mixture, log_delta, tolerance, enough)
+    for more in _with_more(mixture) if high > enough and high - low > tolerance * high else ():
+        lower, upper = _epsilon_bounds(more, log_delta, tolerance, enough)
+        if upper - lower <= tolerance * upper < math.inf:
+            return low, min(high, upper)
+    return low, high
+
+
+def _with_more(mixture: Mixture) -> Iterator[Mixture]:
+    """A few steps are too few for the integral, but cost at most what some more cost; on one ladder for all counts."""
+    if len(mixture.parts) == 1 and mixture.parts[0][1] < _LADDER[-1]:
+        law, times = mixture.parts[0]
+        for more in (times + 1, *(rung for rung in _LADDER if rung > times + 1)):
+            yield Mixture(((law, more),), mixture.variance)
+
+
+def _epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
+    """For the count as it is."""
     low, high = 0.0, _largest_loss(mixture)
     if high <= enough or not mixture.is_reachable(1.0):
         return low, high
