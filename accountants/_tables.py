@@ -1,30 +1,30 @@
 r"""Tables of a pair of laws: points with the weights of P and the loss L = log(P/Q) there. Private: serves moments.
 
-Each is a rule for all orders up to the one it is made for, α; t = α - 1. Write φ for the N(0, σ²) density, u = (2x-1)/2σ²,
-and k for the largest shift in a mixture (1, or the size of a group).
+Each is a rule for all orders up to the one it is made for, α; t = α - 1. Write φ for the N(0, σ²) density, u for
+(2x-1)/2σ², and k for the largest shift in a mixture (1, or the size of a group).
 
-*Gauss*: the trapezoid rule in x with step h. Where |Im x| <= a the phases of a mixture's terms differ by at most kθ, θ =
-a/σ². For kθ < π the integrand is analytic, and with :math:`c_j \ge 0`, :math:`\cos(k\theta/2)\sum c_je^{ju} \le
+*Gauss*: the trapezoid rule in x with step h. Where |Im x| <= a the phases of a mixture's terms differ by at most kθ,
+θ = a/σ². For kθ < π the integrand is analytic, and with :math:`c_j \ge 0`, :math:`\cos(k\theta/2)\sum c_je^{ju} \le
 |\sum c_je^{j(u+i\theta)}| \le \sum c_je^{ju}`: its modulus is at most :math:`e^{a^2/2\sigma^2}\cos(k\theta/2)^{-t}`
-times its value on the real line, the cosine only where a mixture stands in the denominator. So the relative error of the
-rule is below :math:`2e^{a^2/2\sigma^2}\cos(k\theta/2)^{-t}/(e^{2\pi a/h}-1)` (Trefethen & Weideman 2014, Theorem 5.1); h
-makes it e^-100. Cutting 15σ beyond the outermost mode costs less than e^-110.
+times its value on the real line, the cosine only where a mixture stands in the denominator. So the relative error of
+the rule is below :math:`2e^{a^2/2\sigma^2}\cos(k\theta/2)^{-t}/(e^{2\pi a/h}-1)` (Trefethen & Weideman 2014, Theorem
+5.1); h makes it e^-100. Cutting 15σ beyond the outermost mode costs less than e^-110.
 
-*Laplace*: two atoms and an integral over the loss, by 24-point Gauss-Legendre panels of length <= 1/(1 + α/8) within the
-unit intervals between the centres; on the Bernstein ellipse with ρ = 12 the integrand grows by at most e^36, so the
+*Laplace*: two atoms and an integral over the loss, by 24-point Gauss-Legendre panels of length <= 1/(1 + α/8) within
+the unit intervals between the centres; on the Bernstein ellipse with ρ = 12 the integrand grows by at most e^36, so the
 relative error is below e^-80 (Trefethen, Approximation Theory, Theorem 19.3).
 
-*Half-lines* (MIRROR): on x > 1/2 only, the integrand is φG, :math:`G = (e^{\alpha L}-1)(1-e^{-tL})`, where the trapezoid
-rule would see the kink. 40-point Gauss-Legendre panels of half-length H in u, with H <= .8 and HA <= 8, A = α+3+15σ
-(Laplace: α+3) the end of the range in x. On the ellipse with ρ = 4, half-axes 2.125H and 1.875H, u = v + iθ:
+*Half-lines* (MIRROR): on x > 1/2 only, the integrand is φG, :math:`G = (e^{\alpha L}-1)(1-e^{-tL})`, where the
+trapezoid rule would see the kink. 40-point Gauss-Legendre panels of half-length H in u, with H <= .8 and HA <= 8, A =
+α+3+15σ (Laplace: α+3) the end of the range in x. On the ellipse with ρ = 4, half-axes 2.125H and 1.875H, u = v + iθ:
 
 * |L'(u)| <= L'(v)/cos(θ/2), and L is convex with L(0) = 0: |L(u)| <= L(|v| + √2 |θ|) <= L(c + 3.4H) = L*, c the centre;
 * so |e^{αL}-1| <= e^{αL*}-1; and |1-e^{-tL}| is at most e (1-e^{-1})^{-1} (1-e^{-tL*}) where tL* <= 1, otherwise 1 +
   e^{-t Re L} <= 1 + e^{1.54 tH} by Re L >= v + log cos(θ/2): in all a factor e^13 over G at c + 3.4H;
 * φ rises by at most e^48 from there to the ellipse, and falls by at most e^10 over the next H, where G is larger still.
 
-These intervals are disjoint, so the relative error is below 9e^{71} 4^{-80} < e^-37. Since L'/L <= 1 + 1/u, the integrand
-has :math:`(\log\varphi G)' \le (\alpha+2-x)/\sigma^2 + 2/(x-1/2)`: cutting at A costs less than e^-100.
+These intervals are disjoint, so the relative error is below 9e^{71} 4^{-80} < e^-37. Since L'/L <= 1 + 1/u, the
+integrand has :math:`(\log\varphi G)' \le (\alpha+2-x)/\sigma^2 + 2/(x-1/2)`: cutting at A costs less than e^-100.
 
 Held by tests/accountants/test_tables.py and test_moments.py against quadrature with 34 digits.
 """
@@ -270,10 +270,11 @@ def _binomial_loss(pair: Pair, x: Floats) -> tuple[Floats, Floats, Floats]:
     total, w, error = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
     for j, log_w, size in terms:
         u = ratio(j)
-        part = np.exp(log_w + u - top)
-        total += part
-        w += np.exp(np.minimum(log_w + u, 700.0)) * -np.expm1(-u) if j else 0.0
-        error += part * np.minimum(np.abs(np.expm1(-u)), 1e300) * (size + np.abs(u)) if j else 0.0
+        change = -np.expm1(-np.abs(u))  # w_j (e^u - 1) is this times w_j e^max(u, 0), up to its sign
+        larger = log_w + np.maximum(u, 0.0)
+        total += np.exp(log_w + u - top)
+        w += np.sign(u) * np.exp(np.minimum(larger, 700.0)) * change
+        error += np.exp(np.minimum(larger - top, 700.0)) * change * (size + np.abs(u))
     far = top + np.log(total)
     near = np.abs(w) < 0.5
     return (

@@ -41,6 +41,8 @@ from accountants.events import (
     Event,
     FixedSizeSampled,
     PoissonSampled,
+    PureDP,
+    RandomizedResponse,
     RDPCurve,
     Skellam,
 )
@@ -106,6 +108,14 @@ def pair_curve(event: Event, relation: Relation) -> Curve:
         return min(pure, round_up(max(moment(order) for moment in each) / (order - 1.0)))
 
     return Curve(rdp, pure, max(pair.failure for pair in pairs))
+
+
+@rdp_curve.register(PureDP)
+@rdp_curve.register(RandomizedResponse)
+def _(event: PureDP | RandomizedResponse, relation: Relation) -> Curve:
+    """The pair's curve, with the epsilon as stated."""
+    curve = pair_curve(event, relation)
+    return Curve(lambda order: min(curve.rdp(order), event.epsilon), event.epsilon)
 
 
 @rdp_curve.register

@@ -15,8 +15,8 @@ fixed size  (1-q)N(0)+qN(2) vs N(0), and reversed;   the mirror image of (1-q)N(
 ==========  =======================================  ==================================================
 
 A discrete law or a guarantee that is stated takes the place of N in the same table: discrete noise is shifted by
-whole numbers, :class:`PureDP` stands for randomized response (Kairouz, Oh & Viswanath 2015: every release of that
-epsilon is a post-processing of it), :class:`DominatingPair` for itself; of stated ones those of the right relation.
+whole numbers, ``PureDP`` stands for randomized response (Kairouz, Oh & Viswanath 2015: every release of that
+epsilon is a post-processing of it), ``DominatingPair`` for itself; of stated ones those of the right relation.
 
 *Why the antipodal pair dominates* for every real epsilon and every dimension. Condition on the other records' batch;
 with p = M(S) the mass of a set S under the law M of the batch without the record, the hockey-stick divergence is the
@@ -32,7 +32,7 @@ sound: at q=.9, z=1, two steps, it reports .7709 for a true delta(0) of .7763.
 *Groups under Poisson.* Of k records that come or go together a binomial number j is drawn, and moves the law by at most
 j: the same half-line is extremal for every j at once. Held by ``test_group_pair_dominates``.
 
-*Fixed size, add_remove.* D = D' + x, batches of m, q = m/n with n = |D|. With probability 1-q the batch of D lacks x
+*Fixed size, add_remove.* D = D' + x, batches of m, q = m/n n the size of D. With probability 1-q the batch of D lacks x
 and is a uniform batch of D'. Otherwise it is x and a uniform B of m-1 others, where D' has B and one more y, uniform:
 given (B, y) the laws are (1-q)M(B+y) + qM(B+x) against M(B+y), whose centres differ by a REPLACED record, distance 2.
 The hockey-stick divergence is jointly convex, so the mixture over (B, y) is dominated by (1-q)N(0)+qN(2) against N(0).

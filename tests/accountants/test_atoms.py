@@ -195,3 +195,30 @@ def test_mixture_loss_keeps_its_digits(q):
 def test_nothing_is_two_equal_laws():
     assert remove_atoms(Laws(np.zeros(1), np.zeros(1), np.zeros(1)), 1.0) == NOTHING
     assert remove_atoms(response_laws(0.0), 0.3) == NOTHING
+
+
+@pytest.mark.parametrize("prob", [1.0, 0.999, 0.3, 1e-4, 1e-12, 1e-200])
+@pytest.mark.parametrize("shape", BUILD)
+@pytest.mark.parametrize("name", CASES)
+def test_every_atom_keeps_its_digits(name, shape, prob):
+    """Sorted by loss, each atom's mass and loss against the enumerated one's, within what AtomPair states."""
+    with mp.workdps(500):
+        laws, exact = (make() for make in CASES[name])
+        atoms = BUILD[shape](laws, prob)
+        losses, masses = np.array(atoms.loss), np.array(atoms.log_p)
+        found = {}
+        for p, q in sampled_atoms(shape, exact, prob):
+            if p > mp.mpf(10) ** -34:  # the oracle's tails are cut
+                loss, size = mp.log(p / q), 1 + abs(mp.log(p)) + abs(mp.log(p / q))
+                at = int(np.argmin(np.abs(losses - float(loss))))
+                if abs(loss) > mp.mpf(10) ** -300:
+                    assert abs(losses[at] - loss) <= 8 * EPS * size * abs(loss)
+                else:
+                    assert losses[at] == 0.0
+                found[at] = found.get(at, mp.mpf(0)) + p
+        alone = np.diff(losses, prepend=-math.inf, append=math.inf) > 1e-9 * np.abs(np.append(losses, 1.0))
+        for at, mass in found.items():  # losses that floats cannot tell apart may share their mass in another way
+            if alone[at] and alone[at + 1] and (losses[at] != 0.0 or shape != "mirror"):
+                assert abs(masses[at] - mp.log(mass)) <= 8 * EPS * (4 + abs(mp.log(mass)))
+            elif losses[at] == 0.0:  # what is left over of a mirrored pair
+                assert abs(mp.exp(masses[at]) - mass) <= 16 * EPS

@@ -39,7 +39,7 @@ def _at(event, order, relation=ADD):
 
 @pytest.mark.parametrize("order", [1.0 + 1e-6, 1.01, 1.5, 2.0, 7.5, 100.0, 5000.0])
 @pytest.mark.parametrize(
-    ("scale", "shift"), [(0.1, 1), (0.5, 3), (1.0, 1), (3.0, 4), (100.0, 3), (100.0, 400), (1e6, 2), (1e4, 20_000)]
+    ("scale", "shift"), [(0.1, 1), (0.5, 3), (1.0, 1), (3.0, 4), (100.0, 3), (100.0, 400), (1e6, 2), (1e3, 2000)]
 )
 def test_discrete_laplace_is_the_sum(scale, shift, order):
     with mp.workdps(50):

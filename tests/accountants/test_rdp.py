@@ -287,8 +287,11 @@ def _(event: Toy, relation: Relation) -> Curve:
 
 def test_a_third_party_event_is_one_class_and_one_curve():
     toy = Toy(0.125)
-    assert epsilon(toy * 3, delta=1e-5, relation="add_remove") == pytest.approx(
-        epsilon(Gaussian(2.0) * 3, delta=1e-5, relation="add_remove"), rel=1e-9
+    assert RDP.epsilon(toy * 3, delta=1e-5, relation="add_remove") == pytest.approx(
+        RDP.epsilon(Gaussian(2.0) * 3, delta=1e-5, relation="add_remove"), rel=1e-9
+    )
+    assert epsilon(toy * 3, delta=1e-5, relation="add_remove") <= RDP.epsilon(
+        toy * 3, delta=1e-5, relation="add_remove"
     )
     ledger = Ledger(relation="add_remove")
     ledger.record(toy, times=5)
@@ -308,7 +311,7 @@ class Uncurved(Event):
 
 def test_an_event_without_a_curve_is_refused_with_what_to_do():
     with pytest.raises(UnsupportedEventError, match=r"rdp_curve\.register"):
-        epsilon(Uncurved(), delta=1e-5, relation="add_remove")
+        RDP.epsilon(Uncurved(), delta=1e-5, relation="add_remove")
     ledger = Ledger(relation="add_remove")
     with pytest.raises(UnsupportedEventError, match=r"rdp_curve\.register"):
         ledger.record(Uncurved())
