@@ -69,3 +69,13 @@ def test_tails_contain_the_exact_mass(noise):
         for bounds, law in zip(log_tails(laws(pair), c), (p, q), strict=True):
             with mp.workdps(60):
                 assert bounds[0] <= mp.log(oracle.beyond(law, noise.value, 0.7, mp.mpf(c))) <= bounds[1]
+
+
+@pytest.mark.parametrize("noise", Noise)
+def test_a_wide_bracket_is_paid_for(noise, monkeypatch):
+    monkeypatch.setattr("accountants._halfline._NARROW", 0.05)
+    pair = Pair(noise, 1.0, Shape.ANTIPODAL, 0.2)
+    low, high = half_line_log_delta(pair, 0.15)
+    truth = mp.log(oracle.delta(noise.value, "antipodal", 1.0, 0.2, 0.15))
+    assert low <= truth <= high
+    assert high - low > 1e-6

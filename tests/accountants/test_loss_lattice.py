@@ -153,6 +153,15 @@ def test_an_atom_off_the_lattice_by_rounding_is_inside_the_bounds():
     assert other[0] <= whole[1] and whole[0] <= other[1]
 
 
+@pytest.mark.parametrize("off", [-4, 4])
+def test_losses_are_known_up_to_rounding(off):
+    pair, epsilon = _pure(1.0), 2.0 - 1e-10
+    low, high = log_delta_bounds(((pair, 2),), epsilon)
+    with mp.workdps(60):
+        one = mp.mpf(1) + off * mp.mpf(2) ** -52
+        assert low <= _log(oracle.binomial_delta(mp.exp(pair.log_p[1]), one, -one, 2, epsilon)) <= high
+
+
 def test_ten_million_releases_cost_what_the_central_limit_says_in_milliseconds():
     compose.cache_clear()
     start = time.perf_counter()
@@ -162,3 +171,17 @@ def test_ten_million_releases_cost_what_the_central_limit_says_in_milliseconds()
     mean, sd = 10**7 * 1e-3 * math.tanh(5e-4), 1e-3 * math.sqrt(10**7)
     assert mean + 3.0 * sd < low < mean + 5.0 * sd
     assert np.isfinite(high)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("epsilon", [-4.0, 0.0, 2.5])
+def test_mass_too_faint_to_be_held_is_not_forgotten(times, epsilon):
+    two = AtomPair((0.0, -742.0), (-1.0, 5.0))
+    three = AtomPair((-1e-300, -742.0, -743.0), (-1.0, 2.0, 5.0))
+    for pair in (two, three):
+        low, high = log_delta_bounds(((pair, times),), epsilon)
+        with mp.workdps(400):
+            atoms = {round((loss + 1) / 3): mp.exp(p) for p, loss in zip(pair.log_p, pair.loss, strict=True)}
+            law = oracle.compose(atoms, times)
+            exact = oracle.atoms_delta([(p, mp.mpf(3 * k - times)) for k, p in law.items()], epsilon)
+            assert low <= _log(exact) <= high

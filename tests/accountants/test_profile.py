@@ -95,6 +95,14 @@ def test_everyone_sampled_is_the_plain_curve(noise):
         assert log_delta_bounds(Pair(noise, 1.3, shape, 1.0), 0.4) == plain
 
 
+@pytest.mark.parametrize("shape", [Shape.REMOVE, Shape.ADD, Shape.MIRROR])
+def test_sampling_enters_the_curve_once(shape):
+    pair = Pair(Noise.GAUSSIAN, 1.0, shape, 0.5)
+    for epsilon in (0.01, 0.2, 0.6):
+        low, high = log_delta_bounds(pair, epsilon)
+        assert low <= _exact(pair, epsilon) <= high
+
+
 def test_adding_costs_no_more_than_removing_here_but_its_curve_is_its_own():
     remove, add = (log_delta_bounds(Pair(Noise.GAUSSIAN, 1.0, shape, 0.1), 0.2) for shape in (Shape.REMOVE, Shape.ADD))
     assert add[1] < remove[0]

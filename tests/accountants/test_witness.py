@@ -71,10 +71,10 @@ def test_thresholds_are_points_below_the_tradeoff(noise, shape):
     pair = Pair(noise, 0.7, shape, q)
     log_p, log_q = thresholds(pair, math.log(1e-6))
     assert np.any(log_p > log_q)
-    for one, other in zip(log_p.tolist(), log_q.tolist(), strict=True):
+    for one, other in zip(log_p[::4].tolist(), log_q[::4].tolist(), strict=True):
         with mp.workdps(oracle.DIGITS):
             # at the slope e^epsilon of the line through the point, delta is at least its gain
-            for epsilon in (0.0, 0.1, 0.5):
+            for epsilon in (0.0, 0.3):
                 gain = mp.exp(one) - mp.exp(mp.mpf(epsilon) + other)
                 assert gain <= oracle.delta(noise.value, shape.value, 0.7, q, epsilon)
 
