@@ -24,7 +24,7 @@ from accountants._numerics import EPS, round_up
 __all__ = ["Mixture", "curve", "epsilon_bounds", "log_delta_bounds"]
 
 _ROUNDS = 3
-_LADDER = (3, 4, 6, 9, 14)
+_LADDER = (4, 9, 16)
 
 
 def _saddle(
@@ -158,7 +158,7 @@ def _with_more(mixture: Mixture) -> Iterator[Mixture]:
     """A few steps are too few for the integral, but cost at most what some more cost; on one ladder for all counts."""
     if len(mixture.parts) == 1 and mixture.parts[0][1] < _LADDER[-1]:
         law, times = mixture.parts[0]
-        for more in (times + 1, *(rung for rung in _LADDER if rung > times + 1)):
+        for more in (times + 1, next(rung for rung in _LADDER if rung > times)):
             yield Mixture(((law, more),), mixture.variance)
 
 

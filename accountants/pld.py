@@ -94,7 +94,7 @@ def _epsilon(composition: _Composition, log_delta: float, tolerance: float) -> C
         if engine is None:
             shown = Certificate(shown.lower, math.inf, _NO_ENGINE, shown.lower_from)
             continue
-        low, high = engine.epsilon_bounds(direction, log_delta, tolerance, shown.lower)
+        low, high = engine.epsilon_bounds(direction, log_delta, tolerance, shown.upper)
         shown = Certificate(
             max(low, shown.lower),
             max(high, shown.upper),
@@ -112,7 +112,7 @@ def _log_delta(composition: _Composition, tolerance: float) -> Callable[[float],
     def at(epsilon: float) -> tuple[float, float]:
         low, high = -math.inf, -math.inf
         for curve in curves:
-            bounds = (-math.inf, 0.0) if curve is None else curve(epsilon, low)
+            bounds = (-math.inf, 0.0) if curve is None else curve(epsilon, high)
             low, high = max(low, bounds[0]), max(high, bounds[1])
         return low, high
 
