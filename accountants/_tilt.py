@@ -10,7 +10,8 @@ x >= c, an end at c included, its variation and its value at c are together at m
 :math:`V_c = 2m\sigma^2(\max w + \tfrac{1-q}q\max we^{-u})` serves. Hence
 :math:`|I(t+is)|/I(t) \le 1 - P_w(x \ge c) + V_c/|s|` for every c, a bound that falls in |s|. Between two points log w
 rises above both by at most η²/8 times its largest negative curvature, and dips below the line that joins them by at
-most η²/8 times its largest positive curvature, (1+t)/4σ⁴ (0 when adding): so maxima are bounded above and masses below.
+most η²/8 times its largest positive curvature, (1+t)/4σ⁴ (0 when adding): so maxima are bounded above, and masses
+below by the geometric mean of the ends, which is at most the mean of the exponential that joins them.
 
 *Tail in s: near.* With ℓ, ℓ' independent under w, 1 - |I(t+is)/I(t)|² = E[1 - cos s(ℓ-ℓ')]. Where both lie within 1/s
 of some centre, 1 - cos y >= (1-cos 2) y²/4 for |y| <= 2: the mean is at least ½(1-cos 2) s² P² Var, of what lies there.
@@ -233,7 +234,8 @@ def _oscillating(
     """For some thresholds: a lower bound of the mass beyond, and an upper bound of V beyond; and lower masses."""
     s, q = law.scale, law.prob
     dip = 0.0 if law.add else (1.0 + order) * grid.step**2 / (32.0 * s**4)
-    cells = np.minimum(weight[:-1], weight[1:]) * (math.exp(-dip) * sure)
+    root = np.sqrt(weight)
+    cells = root[:-1] * root[1:] * (math.exp(-dip) * sure)
     beyond = np.cumsum(cells[::-1])[::-1] * (1.0 - 1e-10)
     found = np.searchsorted(-beyond, -float(beyond[0]) * _LEAST)
     start = found[np.append(True, np.diff(found) > 0)]
@@ -245,7 +247,9 @@ def _oscillating(
     rise = rise - rise[int(np.searchsorted(-beyond, -0.5 * beyond[0]))]
     middle, width = 0.5 * (rise[1:] + rise[:-1]), 0.5 * np.diff(rise)
     sums = (np.concatenate([[0.0], np.cumsum(cells * power)]) for power in (1.0, middle, middle * middle))
-    return beyond[start], decay, _Near(rise, width, *sums)
+    mass = beyond[start]
+    mass[0] = 1.0  # that threshold is -∞: the largest values lie in the grid
+    return mass, decay, _Near(rise, width, *sums)
 
 
 def _support(weight: Floats) -> tuple[int, int]:
