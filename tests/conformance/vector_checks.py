@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from accountants import Gaussian, Laplace, PoissonSampled, RDPAccountant, Relation
+from accountants import Gaussian, Laplace, PLDAccountant, PoissonSampled, RDPAccountant, Relation
 from accountants.engines import engine_of
 from accountants.events import (
     ZCDP,
@@ -22,7 +22,6 @@ from accountants.events import (
 from accountants.fold import fold
 from accountants.gdp import GDPAccountant
 from accountants.pairs import dominating_pairs
-from accountants.pld import PLDAccountant
 from accountants.profile import log_delta_bounds
 from accountants.zcdp import ZCDPAccountant
 from tests.conformance.vector_events import (
@@ -40,7 +39,6 @@ from tests.conformance.vector_tags import is_handed_over
 PLD = PLDAccountant()
 ADD_REMOVE, REPLACE_ONE = Relation.add_remove, Relation.replace_one
 GAP = 1e-4  # relative width that the tight accountant promises
-WIDE = 1e-2  # what it reaches with rare steps
 FINE = 1e-8  # what is asked of an engine where a row has nine digits or more
 ROUNDING = 1e-15  # of delta, in the Fourier transforms behind a peer's bounds
 SIDES = {"remove": 0, "add": -1}  # of the pairs of an event; a symmetric one has one

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accountants import Gaussian, Laplace, PoissonSampled
+from accountants import Gaussian, Laplace, PLDAccountant, PoissonSampled
 from accountants.events import DiscreteGaussian, DiscreteLaplace, PureDP, RandomizedResponse
-from accountants.pld import PLDAccountant
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -3,14 +3,23 @@
 And against dp_accounting: its pessimistic and optimistic discretisations are bounds on their own sides.
 """
 
+import itertools
 import math
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from accountants import Gaussian, Laplace, Ledger, PoissonSampled, RDPAccountant, Relation
-from accountants.pld import PLDAccountant
+from accountants import (
+    DominatingPair,
+    Gaussian,
+    Laplace,
+    Ledger,
+    PLDAccountant,
+    PoissonSampled,
+    RDPAccountant,
+    Relation,
+)
 
 PLD, RDP = PLDAccountant(), RDPAccountant()
 GAP = 1e-4  # what the tight accountant promises, relative, where it certifies both ends
@@ -89,3 +98,31 @@ def test_sampling_all_is_not_sampling(relation):
     event = PoissonSampled(Gaussian(3.0), 1.0) * 10
     plain = PLD.bounds(Gaussian(3.0) * 10, delta=1e-6, relation=relation)
     assert PLD.bounds(event, delta=1e-6, relation=relation) == plain
+
+
+@pytest.mark.parametrize("times", [1, 3, 40])
+def test_both_directions_count_whichever_comes_first(times):
+    """A record that shows, rarely, when it is there: adding and removing cost differently, and the worse counts."""
+    shown, hidden = (math.log(0.01), math.log(0.99)), (math.log(0.001), math.log(0.999))
+    for delta in (1e-3, 1e-6):
+        there = PLD.bounds(DominatingPair(shown, hidden) * times, delta=delta, relation="add_remove")
+        back = PLD.bounds(DominatingPair(hidden, shown) * times, delta=delta, relation="add_remove")
+        assert there == pytest.approx(back, rel=1e-9)
+        assert there[1] - there[0] <= GAP * there[1]
+
+
+def test_one_direction_is_not_enough():
+    """The same pair, by enumeration: at delta = 1e-6 removing costs more than adding."""
+    shown, hidden = (0.01, 0.99), (0.001, 0.999)
+    removed, added = _enumerated(shown, hidden, 3, 2.0), _enumerated(hidden, shown, 3, 2.0)
+    assert removed > 10 * added
+    for first, second in ((shown, hidden), (hidden, shown)):
+        event = DominatingPair(tuple(map(math.log, first)), tuple(map(math.log, second))) * 3
+        assert PLD.delta(event, epsilon=2.0, relation="zero_out") == pytest.approx(removed, rel=1e-6)
+
+
+def _enumerated(p, q, times, epsilon):
+    """delta(epsilon) of repeated pairs, over all outcomes."""
+    outcomes = itertools.product(range(len(p)), repeat=times)
+    masses = [(math.prod(p[i] for i in outcome), math.prod(q[i] for i in outcome)) for outcome in outcomes]
+    return math.fsum(max(0.0, here - math.exp(epsilon) * there) for here, there in masses)
