@@ -2,9 +2,8 @@
 
 import math
 
-from accountants.estimates import clt_epsilon
-
 from accountants import Gaussian, PoissonSampled, RDPAccountant, rdp_curve
+from accountants.estimates import clt_epsilon
 from accountants.events import ZCDP, BoundedRange
 from tests.conformance.vector_checks import ADD_REMOVE, GAP, PLD, REPLACE_ONE, holds
 from tests.conformance.vector_events import GOOGLE_ORDERS, responses, sampled
