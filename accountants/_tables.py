@@ -85,7 +85,7 @@ class Half:
     magnitude: Floats
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def full_table(pair: Pair, level: int) -> Table | None:
     """The table of a sampled pair that serves orders up to 2^level; None where it would be too long."""
     if pair.scale < _SMALLEST:
@@ -185,7 +185,7 @@ def _legendre(nodes: int) -> tuple[Floats, Floats]:
     return node, weight
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def half_table(pair: Pair, order: float) -> Half | None:
     """The table of a mirrored pair that serves orders up to the one given; None where it would be too long."""
     gauss, s = pair.noise is Noise.GAUSSIAN, pair.scale

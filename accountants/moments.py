@@ -167,7 +167,8 @@ def _mixture_bound(pair: Pair, order: float) -> float:
         return min(round_up(removed), convex_bound(q, whole))
     if pair.size > 1:
         q = min(1.0, round_up(-math.expm1(pair.size * math.log1p(-q)), 16))
-    return convex_bound(q, _shift_moment(pair.noise, max(pair.scale / pair.size, math.ulp(0.0)), order))
+    scale = pair.scale if pair.size == 1 else max(math.nextafter(pair.scale / pair.size, 0.0), math.ulp(0.0))
+    return convex_bound(q, _shift_moment(pair.noise, scale, order))
 
 
 def convex_bound(q: float, base: float) -> float:

@@ -145,8 +145,9 @@ Pairs = tuple[Pair | AtomPair, ...]
 
 
 def _scaled(noise_multiplier: float, distance: int) -> float:
-    """Noise in units of the distance; never 0, where every cost is infinite anyway."""
-    return max(noise_multiplier / distance, math.ulp(0.0))
+    """Noise in units of the distance, rounded down; never 0, where every cost is infinite anyway."""
+    ratio = noise_multiplier / distance
+    return max(ratio if distance <= 2 else math.nextafter(ratio, 0.0), math.ulp(0.0))
 
 
 @singledispatch
