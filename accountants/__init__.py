@@ -8,7 +8,7 @@ Example:
     >>> ledger = Ledger(relation="add_remove")
     >>> ledger.record(PoissonSampled(Gaussian(1.1), 0.01), times=10_000)
     >>> round(ledger.epsilon(delta=1e-5), 2)
-    5.63
+    5.19
 """
 
 from __future__ import annotations

@@ -57,6 +57,6 @@ def epsilon(event: Event, *, delta: float, relation: Relation | str) -> float:
     Example:
         >>> from accountants import Gaussian, PoissonSampled
         >>> round(epsilon(PoissonSampled(Gaussian(1.1), 0.01) * 10_000, delta=1e-5, relation="add_remove"), 2)
-        5.63
+        5.19
     """
     return best_accountant(event, relation).epsilon(event, delta=delta, relation=relation)

@@ -66,7 +66,7 @@ def calibrate(
         >>> def plan(noise_multiplier):
         ...     return PoissonSampled(Gaussian(noise_multiplier), 0.01) * 1000
         >>> x = calibrate(plan, epsilon=2.0, delta=1e-5, relation="add_remove")
-        >>> 1.01 < x < 1.05
+        >>> 0.9591 < x < 0.9593
         True
     """
     target = Target(check_positive("epsilon", epsilon, _EPSILON_ADVICE), check_delta(delta))
@@ -127,8 +127,8 @@ def max_times(
     Example:
         >>> from accountants import Gaussian, PoissonSampled
         >>> step = PoissonSampled(Gaussian(3.0), 0.1)
-        >>> 120 < max_times(step, epsilon=2.0, delta=1e-6, relation="add_remove") <= 155
-        True
+        >>> max_times(step, epsilon=2.0, delta=1e-6, relation="add_remove")
+        155
     """
     target = Target(check_positive("epsilon", epsilon, _EPSILON_ADVICE), check_delta(delta))
     relation = as_relation(relation)

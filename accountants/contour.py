@@ -1,6 +1,6 @@
 r"""Certified curves of composed sampled Gaussians, by a contour integral at the saddle point.
 
-The integral and its errors are those of :mod:`accountants._integral`; here it is placed and solved. The tilt t is put
+The integral and its errors are those of ``accountants._integral``; here it is placed and solved. The tilt t is put
 where the integrand on the real line is least; any t is sound, another one only costs tightness.
 
 *From δ to ε.* δ falls in ε: a point whose lower bound of δ is at least the asked δ is a lower bound of ε, one whose

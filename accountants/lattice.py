@@ -2,7 +2,7 @@ r"""Exact composition of discrete pairs whose losses lie on one lattice: c + dâ„
 
 Randomized response, pure and approximate DP, discrete Laplace and discrete Gaussian noise, unsampled, are such pairs,
 and so is every pair of two atoms. A loss of T releases is an integer in units of d, and its law a convolution power:
-direct positive convolution (:mod:`accountants._convolve`), so no aliasing and no cancellation; for two atoms a
+direct positive convolution (``accountants._convolve``), so no aliasing and no cancellation; for two atoms a
 binomial law, at any T up to 10^7 and beyond. With total mass p_j at the loss L_j,
 
 .. math:: \delta(\epsilon) = F + (1-F)\Bigl(\sum_j p_j\,(1 - e^{\epsilon - L_j})_+ + r\Bigr), \qquad

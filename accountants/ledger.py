@@ -48,7 +48,7 @@ class Ledger:
         >>> for _ in range(1000):
         ...     ledger.record(PoissonSampled(Gaussian(1.0), 0.01))
         >>> len(ledger), len(ledger.entries), round(ledger.epsilon(delta=1e-5), 3)
-        (1000, 1, 2.101)
+        (1000, 1, 1.828)
     """
 
     __slots__ = ("_relation", "_rows", "_seeded", "_unit")

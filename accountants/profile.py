@@ -5,9 +5,9 @@ With δ₀ the curve of the unsampled noise, q the sampling probability, and ε 
 * REMOVE and MIRROR: :math:`\delta(\epsilon) = q\,\delta_0(\log(1 + (e^\epsilon - 1)/q))` (Balle, Barthe & Gaboardi
   2018, Theorem 2).
 * ADD: :math:`\delta(\epsilon) = c\,\delta_0(\epsilon - \log(c/q))`, c = 1 - (1-q)e^ε; 0 where c <= 0.
-* ANTIPODAL, and groups under Poisson: the best half-line, :mod:`accountants._halfline`.
+* ANTIPODAL, and groups under Poisson: the best half-line, ``accountants._halfline``.
 * Laplace: :math:`\delta_0(\epsilon) = 1 - e^{(\epsilon - 1/b)/2}` up to 1/b, 0 beyond. Gauss:
-  :mod:`accountants._gauss`.
+  ``accountants._gauss``.
 * atoms: :math:`F + (1-F)\sum p_i (1 - e^{\epsilon - L_i})_+`.
 * ε < 0, all but atoms: :math:`\delta(\epsilon) = 1 - e^\epsilon + e^\epsilon\,\delta'(-\epsilon)`, δ' the curve of
   the two laws exchanged: noise is symmetric, so SHIFT, ANTIPODAL and MIRROR are their own, REMOVE and ADD each other's.

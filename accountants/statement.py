@@ -40,9 +40,9 @@ class Statement:
         >>> ledger = Ledger(relation="add_remove", unit="user")
         >>> ledger.record(Gaussian(5.0))
         >>> print(ledger.statement(delta=1e-6))  # doctest: +NORMALIZE_WHITESPACE
-        1 release is (0.900, 1e-06)-differentially private: the laws of all results on data sets with one user more or
-        less (relation add_remove, unit user) differ by no more. Epsilon is an upper bound, from the Rényi accountant
-        (best real order, improved conversion).
+        1 release is (0.835, 1e-06)-differentially private: the laws of all results on data sets with one user more or
+        less (relation add_remove, unit user) differ by no more. Epsilon is an upper bound, from the privacy-loss
+        accountant (certified).
     """
 
     epsilon: float

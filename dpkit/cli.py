@@ -1,4 +1,4 @@
-"""The command line: ``dpkit epsilon | calibrate | plan-sum | demo``.
+"""The command line: ``dpkit epsilon | calibrate | steps | plan-sum | demo``.
 
 Plain text by default, ``--json`` for machines. Bad input gives one line on standard error and exit code 2.
 """
@@ -15,13 +15,26 @@ from pathlib import Path
 from typing import Any, NoReturn, final
 
 import secagg
-from accountants import AccountingError, Event, Gaussian, PoissonSampled, Relation, Repeated, calibrate, epsilon
-from dpkit._text import rounded_up
+from accountants import (
+    AccountingError,
+    Event,
+    Gaussian,
+    PLDAccountant,
+    PoissonSampled,
+    RDPAccountant,
+    Relation,
+    Repeated,
+    calibrate,
+    max_times,
+)
+from dpkit._text import rounded_down, rounded_up
 from dpkit.errors import DPKitError, ParameterError
 
 __all__ = ["main"]
 
 _BAD_INPUT = 2
+_TIGHT = PLDAccountant()
+_ACCOUNTANTS = {"pld": _TIGHT, "rdp": RDPAccountant()}
 
 
 @final
@@ -43,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["epsilon", "--noise-multiplier", "1e3", "--sampling-prob", "1", "--steps", "1", "--delta", "0.4"])
-        epsilon 0 at delta 0.4 (upper bound; relation add_remove; unit example; RDP accountant)
+        epsilon 0 at delta 0.4 (certified in [0, 0]; upper bound; relation add_remove; unit example; PLD accountant)
         0
     """
     options = _parser().parse_args(arguments)
@@ -63,6 +76,7 @@ def _parser() -> _Parser:
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_epsilon(_command(commands, "epsilon", _epsilon, "what a sampled Gaussian costs"))
     _add_calibrate(_command(commands, "calibrate", _calibrate, "the least noise that meets a budget"))
+    _add_steps(_command(commands, "steps", _steps, "the most steps within a budget"))
     _add_plan_sum(_command(commands, "plan-sum", _plan_sum, "sum protocols side by side"))
     _add_demo(_command(commands, "demo", _demo, "ten parties train on MNIST; every sum is encrypted"))
     return parser
@@ -78,22 +92,30 @@ def _command(
     return parser
 
 
-def _add_sampled_gaussian(parser: argparse.ArgumentParser) -> None:
-    """What epsilon and calibrate share."""
+def _add_terms(parser: argparse.ArgumentParser) -> None:
+    """What epsilon, calibrate and steps share."""
     parser.add_argument("--sampling-prob", type=float, required=True, help="Poisson sampling probability of a record")
-    parser.add_argument("--steps", type=int, required=True, help="number of releases")
     parser.add_argument("--delta", type=float, required=True)
     parser.add_argument("--relation", choices=[str(relation) for relation in Relation], default="add_remove")
+    parser.add_argument("--accountant", choices=_ACCOUNTANTS, default="pld", help="pld: the tight one (default)")
 
 
 def _add_epsilon(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise-multiplier", type=float, required=True, help="standard deviation / clip")
-    _add_sampled_gaussian(parser)
+    parser.add_argument("--steps", type=int, required=True, help="number of releases")
+    _add_terms(parser)
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epsilon", type=float, required=True)
-    _add_sampled_gaussian(parser)
+    parser.add_argument("--steps", type=int, required=True, help="number of releases")
+    _add_terms(parser)
+
+
+def _add_steps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--noise-multiplier", type=float, required=True, help="standard deviation / clip")
+    parser.add_argument("--epsilon", type=float, required=True)
+    _add_terms(parser)
 
 
 def _add_plan_sum(parser: argparse.ArgumentParser) -> None:
@@ -120,12 +142,16 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", type=Path, default=Path("reports/demo"), help="folder for JSON and plot")
 
 
+def _step(options: argparse.Namespace, noise_multiplier: float) -> Event:
+    """One release."""
+    return PoissonSampled(Gaussian(noise_multiplier), options.sampling_prob)
+
+
 def _event(options: argparse.Namespace, noise_multiplier: float) -> Event:
     """The releases that the options describe."""
     if options.steps < 1:
         raise ParameterError(f"steps must be >= 1, got {options.steps}.")
-    step = PoissonSampled(Gaussian(noise_multiplier), options.sampling_prob)
-    return Repeated(step, options.steps)
+    return Repeated(_step(options, noise_multiplier), options.steps)
 
 
 def _said(options: argparse.Namespace, values: dict[str, Any], text: str) -> str:
@@ -133,38 +159,65 @@ def _said(options: argparse.Namespace, values: dict[str, Any], text: str) -> str
     return json.dumps(values, allow_nan=False) if options.json else text
 
 
-def _terms(options: argparse.Namespace) -> str:
+def _terms(options: argparse.Namespace, certified: str = "") -> str:
     """What every printed epsilon states."""
-    return f"at delta {options.delta!r} (upper bound; relation {options.relation}; unit example; RDP accountant)"
+    return (
+        f"at delta {options.delta!r} ({certified}upper bound; relation {options.relation}; unit example; "
+        f"{options.accountant.upper()} accountant)"
+    )
 
 
 def _facts(options: argparse.Namespace) -> dict[str, Any]:
     """The same for machines."""
     terms = {"delta": options.delta, "relation": options.relation, "unit": "example"}
-    return {**terms, "accountant": "RDP", "kind": "upper bound"}
+    return {**terms, "accountant": options.accountant.upper(), "kind": "upper bound"}
+
+
+def _number(value: float) -> float | str:
+    """A number as strict JSON has it."""
+    return value if math.isfinite(value) else "inf"
 
 
 def _epsilon(options: argparse.Namespace) -> str:
-    """The ``epsilon`` command."""
-    relation = Relation(options.relation)
-    value = epsilon(_event(options, options.noise_multiplier), delta=options.delta, relation=relation)
-    facts = {"epsilon": value if math.isfinite(value) else "inf", **_facts(options)}
-    return _said(options, facts, f"epsilon {rounded_up(value)} {_terms(options)}")
+    """The ``epsilon`` command; the tight accountant shows both certified ends."""
+    event, terms = _event(options, options.noise_multiplier), {"delta": options.delta, "relation": options.relation}
+    if options.accountant != "pld":
+        value = _ACCOUNTANTS[options.accountant].epsilon(event, **terms)
+        facts = {"epsilon": _number(value), **_facts(options)}
+        return _said(options, facts, f"epsilon {rounded_up(value)} {_terms(options)}")
+    lower, upper = _TIGHT.bounds(event, **terms)
+    facts = {"epsilon": _number(upper), "lower": _number(lower), **_facts(options)}
+    certified = f"certified in [{rounded_down(lower)}, {rounded_up(upper)}]; "
+    return _said(options, facts, f"epsilon {rounded_up(upper)} {_terms(options, certified)}")
 
 
 def _calibrate(options: argparse.Namespace) -> str:
     """The ``calibrate`` command."""
-    relation = Relation(options.relation)
     value = calibrate(
         lambda noise_multiplier: _event(options, noise_multiplier),
         epsilon=options.epsilon,
         delta=options.delta,
-        relation=relation,
+        relation=options.relation,
+        accountant=_ACCOUNTANTS[options.accountant],
     )
     facts = {"noise_multiplier": value, "epsilon": options.epsilon, **_facts(options)}
     return _said(
         options, facts, f"noise multiplier {rounded_up(value)} keeps epsilon <= {options.epsilon!r} {_terms(options)}"
     )
+
+
+def _steps(options: argparse.Namespace) -> str:
+    """The ``steps`` command."""
+    steps = max_times(
+        _step(options, options.noise_multiplier),
+        epsilon=options.epsilon,
+        delta=options.delta,
+        relation=options.relation,
+        accountant=_ACCOUNTANTS[options.accountant],
+    )
+    facts = {"steps": steps, "epsilon": options.epsilon, **_facts(options)}
+    verb = "step keeps" if steps == 1 else "steps keep"
+    return _said(options, facts, f"{steps} {verb} epsilon <= {options.epsilon!r} {_terms(options)}")
 
 
 def _plan_sum(options: argparse.Namespace) -> str:

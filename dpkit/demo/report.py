@@ -21,7 +21,7 @@ def table(outcome: Outcome) -> str:
         "test accuracy": f"{last.accuracy:.2%}",
         "epsilon": (
             f"{rounded_up(last.epsilon, 5)} at delta {settings.delta!r} "
-            "(upper bound; add_remove; unit: example; RDP accountant)"
+            f"(upper bound; add_remove; unit: example; {outcome.statement.accountant})"
         ),
         "noise multiplier": f"{outcome.noise_multiplier:.4f}",
         "sent per party": f"{outcome.bytes_up / 1e6:.2f} MB ({outcome.bytes_up / last.round / 1e3:.1f} kB a round)",

@@ -6,33 +6,79 @@ import sys
 
 import pytest
 
-from accountants import Gaussian, PoissonSampled, epsilon
+from accountants import Gaussian, PLDAccountant, PoissonSampled, RDPAccountant
 from dpkit.cli import main
 
-SAMPLED = ["--sampling-prob", "0.01", "--steps", "100", "--delta", "1e-5"]
+ONE = ["--sampling-prob", "0.01", "--delta", "1e-5"]
+SAMPLED = [*ONE, "--steps", "100"]
+ACCOUNTANTS = {"pld": PLDAccountant(), "rdp": RDPAccountant()}
 
 
-def _truth(noise_multiplier):
-    return epsilon(PoissonSampled(Gaussian(noise_multiplier), 0.01) * 100, delta=1e-5, relation="add_remove")
+def _truth(noise_multiplier, steps=100, accountant="pld", relation="add_remove"):
+    event = PoissonSampled(Gaussian(noise_multiplier), 0.01) * steps
+    return ACCOUNTANTS[accountant].epsilon(event, delta=1e-5, relation=relation)
 
 
-def test_epsilon_states_its_terms(capsys):
+@pytest.mark.parametrize("accountant", ACCOUNTANTS)
+@pytest.mark.parametrize("relation", ["add_remove", "replace_one", "zero_out"])
+def test_epsilon_states_its_terms(capsys, accountant, relation):
+    terms = ["--accountant", accountant, "--relation", relation]
+    assert main(["epsilon", "--noise-multiplier", "1.1", *SAMPLED, *terms]) == 0
+    text = capsys.readouterr().out
+    for word in ("delta 1e-05", "upper bound", relation, "unit example", f"{accountant.upper()} accountant"):
+        assert word in text
+    truth = _truth(1.1, accountant=accountant, relation=relation)
+    assert truth <= float(text.split()[1]) <= truth * (1 + 1e-5)
+
+
+def test_the_tight_accountant_shows_both_certified_ends(capsys):
     assert main(["epsilon", "--noise-multiplier", "1.1", *SAMPLED]) == 0
     text = capsys.readouterr().out
-    for word in ("delta 1e-05", "upper bound", "add_remove", "unit example", "RDP"):
-        assert word in text
-    assert _truth(1.1) <= float(text.split()[1]) <= _truth(1.1) * (1 + 1e-5)
+    lower, upper = map(float, text.split("certified in [")[1].split("]")[0].split(", "))
+    event = PoissonSampled(Gaussian(1.1), 0.01) * 100
+    ends = PLDAccountant().bounds(event, delta=1e-5, relation="add_remove")
+    assert ends[0] * (1 - 1e-5) <= lower <= ends[0]
+    assert ends[1] <= upper <= ends[1] * (1 + 1e-5)
+    assert float(text.split()[1]) == upper
 
 
 def test_epsilon_as_json(capsys):
     assert main(["epsilon", "--noise-multiplier", "1.1", *SAMPLED, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["epsilon"] == _truth(1.1)
+    facts = json.loads(capsys.readouterr().out)
+    event = PoissonSampled(Gaussian(1.1), 0.01) * 100
+    ends = PLDAccountant().bounds(event, delta=1e-5, relation="add_remove")
+    assert (facts["lower"], facts["epsilon"]) == ends
+    assert facts["accountant"] == "PLD"
+    assert main(["epsilon", "--noise-multiplier", "1.1", *SAMPLED, "--json", "--accountant", "rdp"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["epsilon"] == _truth(1.1, accountant="rdp")
+    assert "lower" not in facts
 
 
-def test_calibrate_meets_the_budget(capsys):
-    assert main(["calibrate", "--epsilon", "0.5", *SAMPLED, "--json"]) == 0
+@pytest.mark.parametrize("accountant", ACCOUNTANTS)
+def test_calibrate_meets_the_budget(capsys, accountant):
+    assert main(["calibrate", "--epsilon", "0.5", *SAMPLED, "--json", "--accountant", accountant]) == 0
     noise = json.loads(capsys.readouterr().out)["noise_multiplier"]
-    assert _truth(noise) <= 0.5 < _truth(noise * 0.999)
+    assert _truth(noise, accountant=accountant) <= 0.5 < _truth(noise * 0.999, accountant=accountant)
+
+
+@pytest.mark.parametrize("accountant", ACCOUNTANTS)
+def test_steps_are_the_most_within_the_budget(capsys, accountant):
+    budget = ["--noise-multiplier", "1.1", "--epsilon", "1.5", *ONE, "--accountant", accountant]
+    assert main(["steps", *budget, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["accountant"] == accountant.upper()
+    assert _truth(1.1, facts["steps"], accountant) <= 1.5 < _truth(1.1, facts["steps"] + 1, accountant)
+    assert main(["steps", *budget]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(
+        f"{facts['steps']} steps keep epsilon <= 1.5 at delta 1e-05 (upper bound; relation add_remove;"
+    )
+
+
+def test_no_step_at_all_is_an_answer(capsys):
+    assert main(["steps", "--noise-multiplier", "0.1", "--epsilon", "0.01", *ONE]) == 0
+    assert capsys.readouterr().out.startswith("0 steps keep epsilon <= 0.01 ")
 
 
 def test_plan_sum_shows_protocols_side_by_side(capsys):
@@ -75,6 +121,12 @@ BAD = [
     ["epsilon", "--noise-multiplier", "1", "--sampling-prob", "0.1", "--steps", "1", "--delta", "0"],
     ["calibrate", "--epsilon", "0", *SAMPLED],
     ["calibrate", "--epsilon", "nan", *SAMPLED],
+    ["calibrate", "--epsilon", "1", *SAMPLED, "--accountant", "guess"],
+    ["calibrate", "--epsilon", "1", *SAMPLED, "--relation", "other"],
+    ["steps", "--noise-multiplier", "1", "--epsilon", "0", *ONE],
+    ["steps", "--noise-multiplier", "1", "--epsilon", "1", "--sampling-prob", "0", "--delta", "1e-5"],
+    ["steps", "--noise-multiplier", "1", "--epsilon", "1", *SAMPLED],
+    ["steps", "--noise-multiplier", "-1", "--epsilon", "1", *ONE],
     ["epsilon", "--noise-multiplier", "1", "--sampling-prob", "1", "--steps", "1" + 400 * "0", "--delta", "1e-5"],
     ["epsilon", "--noise-multiplier", "1e400", *SAMPLED],
     ["demo", "--report", "/proc/nope"],

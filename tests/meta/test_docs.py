@@ -1,6 +1,8 @@
 """The site builds without a warning, and every public module stands in its reference."""
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,3 +29,32 @@ def test_every_public_module_is_in_the_reference():
     ]
     inner = {"secagg.checks", "secagg.envelope", "secagg.onemessage", "secagg.prg"}  # no public names
     assert [name for name in modules if f"automodule:: {name}\n" not in pages and name not in inner] == []
+
+
+def _guarantee_rows():
+    """(module cell, tests named) of each row of the tables on the page of guarantees."""
+    page = (ROOT / "docs" / "guarantees.md").read_text()
+    cells = [line.split("|") for line in page.splitlines() if line.startswith("| ") and "| claim |" not in line]
+    return [(row[2], re.findall(r"`(test_\w+)`", row[3])) for row in cells]
+
+
+def test_every_guarantee_names_its_module_and_tests_that_exist():
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    rows = _guarantee_rows()
+    assert len(rows) > 30
+    for modules, names in rows:
+        for module in re.findall(r"`([\w.]+)`", modules):
+            importlib.import_module(module)
+        assert names, modules
+        assert [name for name in names if f"def {name}(" not in tests] == []
+
+
+def test_every_test_that_a_docstring_guarantees_by_is_in_the_table():
+    shown = {name for _, names in _guarantee_rows() for name in names}
+    sources = [
+        path.read_text() for package in ("accountants", "dpkit", "secagg") for path in (ROOT / package).rglob("*.py")
+    ]
+    sections = [section for source in sources for section in re.findall(r"Guarantee:(.*?)\n\s*\n", source, re.DOTALL)]
+    named = {name for section in sections for name in re.findall(r"(test_\w+)``", section)}
+    assert len(named) > 20
+    assert sorted(named - shown) == []

@@ -30,6 +30,7 @@ def test_table_states_everything(outcome):
         "seconds",
     ):
         assert word in text
+    assert outcome.statement.accountant in text
     assert "synthetic digits" in text
 
 
