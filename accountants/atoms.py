@@ -235,11 +235,12 @@ def _canonical(log_mass: Floats, loss: Floats, lost: float, unseen: float, cut: 
     some = some[np.argsort(loss[some], kind="stable")]
     log_mass, loss = log_mass[some], loss[some] + 0.0
     starts = np.flatnonzero(np.concatenate([[True], loss[1:] > loss[:-1]]))
-    if starts.size < loss.size:
-        groups = np.split(log_mass, starts[1:])
-        tops = [float(group.max()) for group in groups]
-        sums = [math.fsum(np.exp(group - top)) for group, top in zip(groups, tops, strict=True)]
-        log_mass = np.array(tops) + np.log(sums)
-        loss = loss[starts]
+    merged = log_mass[starts]
+    ends = np.append(starts[1:], loss.size)
+    for at in np.flatnonzero(ends - starts > 1).tolist():
+        group = log_mass[starts[at] : ends[at]]
+        top = float(group.max())
+        merged[at] = top + math.log(math.fsum(np.exp(group - top)))
+    log_mass, loss = merged, loss[starts]
     log_mass = log_mass - math.log(math.fsum(np.exp(log_mass)))
     return AtomPair(tuple(log_mass.tolist()), tuple(loss.tolist()), failure, (unseen - lost) / (1.0 - lost))
