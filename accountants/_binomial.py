@@ -45,13 +45,13 @@ def _remainder(k: Floats) -> Floats:
 
 
 def log_binomial(n: int, successes: Floats, log_p: float, log_rest: float) -> tuple[Floats, Floats]:
-    """Log-probabilities, and how far they may be off where log p and log(1-p) are off by 4 EPS, relative.
+    """Log-probabilities, and how far they may be off where log p is off by 8 EPS (4 - log p), and log(1-p) likewise.
 
     Args:
         n: trials, >= 1.
         successes: whole numbers from 0 to n.
         log_p: log p < 0.
-        log_rest: log(1-p) < 0, given apart so that both are known to relative accuracy.
+        log_rest: log(1-p) < 0, given apart so that both probabilities are known to relative accuracy.
     """
     x, y = successes, n - successes
     mean, rest = n * math.exp(log_p), n * math.exp(log_rest)
@@ -60,9 +60,14 @@ def log_binomial(n: int, successes: Floats, log_p: float, log_rest: float) -> tu
     stirling = _remainder(np.array([float(n)]))[0] - _remainder(x1) - _remainder(y1)
     deviance = _deviance(x1, mean) + _deviance(y1, rest)
     middle = stirling - deviance - 0.5 * np.log(2.0 * math.pi * (x1 / n) * y1)
-    value = np.where(inner, middle, np.where(x > 0.0, n * log_p, n * log_rest))
-    slope = np.abs(x - mean) * (2.0 - log_p) + np.abs(y - rest) * (2.0 - log_rest)
+    value = np.where(inner, middle, np.where(x > 0.0, n * _closer(log_p, log_rest), n * _closer(log_rest, log_p)))
+    slope = np.abs(x - mean) * (4.0 - log_p) + np.abs(y - rest) * (4.0 - log_rest)
     return value, EPS * (256.0 + 8.0 * slope + 64.0 * deviance + 8.0 * np.abs(value))
+
+
+def _closer(log_p: float, log_rest: float) -> float:
+    """Log p, of whichever of the two probabilities is the smaller and so says more about both."""
+    return log_p if log_p < log_rest else math.log1p(-math.exp(log_rest))
 
 
 def _deviance(x: Floats, mean: float) -> Floats:

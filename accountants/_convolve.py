@@ -55,11 +55,11 @@ class Law:
 
 
 def masses(log_p: Floats, index: Floats) -> Law:
-    """The law with mass e^``log_p`` at ``index``, whole numbers from 0 upwards; log-masses are off by 8 EPS."""
+    """The law with mass e^``log_p`` at ``index``, whole numbers from 0 up; a log-mass l is off by 8 EPS (4 - l)."""
     mass = np.zeros(int(index[-1]) + 1)
     seen = log_p > -_SMALLEST
     np.add.at(mass, index.astype(np.intp), _scaled_exp(log_p, seen))
-    return Law(0, mass, EPS * (16.0 + 8.0 * float(np.abs(log_p[seen]).max())), float(np.sum(~seen)) * _UNSEEN)
+    return Law(0, mass, EPS * (40.0 + 8.0 * float(np.abs(log_p[seen]).max())), float(np.sum(~seen)) * _UNSEEN)
 
 
 def _scaled_exp(log_mass: Floats, seen: NDArray[np.bool_]) -> Floats:
@@ -111,7 +111,7 @@ def _trimmed(law: Law) -> Law:
 
 
 def binomial(times: int, log_p: float, log_rest: float, stride: int) -> Law | None:
-    """``stride`` times the number of successes in ``times`` trials; both log-probabilities are off by 4 EPS."""
+    """``stride`` times the number of successes in ``times`` trials; both are as `log_binomial` takes them."""
     if min(log_p, log_rest) < -_CERTAIN:
         missing = 1.001 * times * math.exp(max(min(log_p, log_rest) + LOG_SCALE, -_CERTAIN))
         first = times * stride if log_p > log_rest else 0

@@ -35,6 +35,7 @@ __all__ = ["Crossing", "Laws", "crossing", "half_line_log_delta", "laws", "log_t
 _NARROW = 1e-8  # half the width of a bracket, in standard deviations at a slope of one per standard deviation
 _OUT_OF_REACH = 1e12  # standard deviations
 _LEAST, _MOST = 1e-6, 1e8  # scales
+_HALVINGS = 50
 
 
 @final
@@ -214,32 +215,48 @@ def _reach(both: Laws, loss: float, side: float) -> float:
 
 
 def _certified(both: Laws, loss: float, centre: float, width: float, end: float) -> tuple[float, tuple[float, float]]:
-    """From the centre by ``width``, and further, until the loss is on that side for certain; at most to the end."""
-    side = math.copysign(1.0, width)
+    """From the centre by ``width``, and further, until the loss is on that side for certain; at most to the end.
+
+    Where that took long strides over a plateau, back to its edge: beyond it the loss may fall away at once.
+    """
+    side, start, inner = math.copysign(1.0, width), width, centre
     while True:
         x = min(centre + width, end) if width > 0.0 else max(centre + width, end)
         value, doubt = _loss(both, x)
         if side * (value - loss) >= doubt:
-            return x, (value, doubt)
+            break
         if x == end:  # beyond the last centre Laplace noise has one loss: sets further out are this one, or empty
             known = both.noise is Noise.LAPLACE and width > 0.0
             return x if known else side * math.inf, (value, doubt)
-        width *= 4.0
+        inner, width = x, 4.0 * width
+    for _ in range(_HALVINGS if abs(width) > 4.0 * abs(start) else 0):
+        middle = 0.5 * (inner + x)
+        found, other = _loss(both, middle)
+        if side * (found - loss) >= other:
+            x, value, doubt = middle, found, other
+        else:
+            inner = middle
+    return x, (value, doubt)
 
 
 def half_line_log_delta(pair: Pair, epsilon: float) -> Bounds:
     """Bounds of log δ(ε) for ε >= 0.
 
     A larger scale is a smaller one with more noise on top, so δ falls in it: a scale out of range is held between the
-    nearest in range and nothing, or all that the records' presence can show.
+    nearest in range and nothing, or all that the records' presence can show, which is the largest G_i.
     """
-    if pair.scale < _LEAST:
-        everything = laws(pair).excess
-        shown = math.log(min(float(everything.max()) * (1.0 + 64.0 * EPS), 1.0))
-        return half_line_log_delta(replace(pair, scale=_LEAST), epsilon)[0], shown
     if pair.scale > _MOST:
         return -math.inf, half_line_log_delta(replace(pair, scale=_MOST), epsilon)[1]
-    both = laws(pair)
+    both = laws(pair if pair.scale >= _LEAST else replace(pair, scale=_LEAST))
+    shown = math.log(min(float(both.excess.max()) * (1.0 + 4.0 * both.error + 16.0 * EPS), 1.0))
+    if pair.scale < _LEAST:
+        return _best(both, epsilon)[0], shown
+    low, high = _best(both, epsilon)
+    return low, min(high, shown)
+
+
+def _best(both: Laws, epsilon: float) -> Bounds:
+    """The same from the half-lines alone."""
     where = crossing(both, epsilon)
     if where.low == -math.inf:
         return -math.inf, 0.0

@@ -9,8 +9,8 @@ binomial law, at any T up to 10^7 and beyond. With total mass p_j at the loss L_
    1-F = \prod_i (1-F_i)^{T_i},
 
 with 0 <= r <= the mass missing from the table, which is 0 beyond the largest loss there is. *Rounding*: losses are
-taken as L_j ± their error (the distance of the atoms from the lattice, and 8 EPS of every loss, T times), masses as
-p_j (1 ± their error). Held by ``test_composition_contains_the_enumerated_value``.
+taken as L_j ± their error (the distance of the atoms from the lattice and what :class:`~accountants.pairs.AtomPair`
+states, T times), masses as p_j (1 ± their error). Held by ``test_composition_contains_the_enumerated_value``.
 
 References:
     Kairouz, Oh & Viswanath 2015 (arXiv 1311.0776), Theorem 3.3, the binomial case.
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import final
 
@@ -39,6 +39,7 @@ Parts = tuple[tuple[AtomPair, int], ...]
 
 _OFF = 64.0 * EPS  # how far an atom may be from the lattice, relative to the largest loss
 _LONGEST = 1 << 14  # of one pair, in units of the spacing
+_WELL_KNOWN = 1e-9  # relative, of a mass
 _FAINT = 1e-17  # of the mass beyond ε: what is bounded instead of summed up
 
 
@@ -184,25 +185,28 @@ def compose(parts: Parts) -> Composition | None:
         off = float(np.abs(loss - base - index * spacing).max())
         if off > _OFF * size or index[-1] >= _LONGEST:
             return None
-        law = _powered(log_p, index, times)
+        doubt = float((np.abs(loss) * (10.0 + 8.0 * (np.abs(log_p) + np.abs(loss)))).max())
+        law = _powered(log_p, loss, index, times)
         joined = convolve(total, law) if law is not None else None
         if joined is None:
             return None
         total = joined
         offset += times * base
         largest += times * top
-        error += times * (off + 16.0 * EPS * size)
+        error += times * (off + EPS * doubt)
     loss = offset + spacing * (total.first + np.arange(len(total.mass), dtype=np.float64))
     error += 8.0 * EPS * (abs(offset) + float(np.abs(loss).max()) + spacing * (total.first + len(loss) - 1))
     beyond = np.concatenate([np.cumsum(total.mass[::-1])[::-1], [0.0]]) * (1.0 + len(loss) * EPS)
     return Composition(loss, total.mass, beyond, error, total.error, total.lost, largest + error, _failure(parts))
 
 
-def _powered(log_p: Floats, index: Floats, times: int) -> Law | None:
-    """The law of the sum of ``times`` indices."""
+def _powered(log_p: Floats, loss: Floats, index: Floats, times: int) -> Law | None:
+    """The law of the sum of ``times`` indices; None also where the mass at loss 0 is too small to be known well."""
     if len(log_p) == 2:
         return binomial(times, float(log_p[1]), float(log_p[0]), int(index[1]))
-    return power(masses(log_p, index), times)
+    law = masses(log_p, index)
+    rest = 16.0 * EPS * math.exp(-float(log_p[loss == 0.0].min(initial=0.0)))
+    return power(replace(law, error=law.error + rest), times) if rest < _WELL_KNOWN else None
 
 
 def _spacing(losses: list[Floats]) -> float:

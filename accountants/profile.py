@@ -13,8 +13,8 @@ With δ₀ the curve of the unsampled noise, q the sampling probability, and ε 
   the two laws exchanged: noise is symmetric, so SHIFT, ANTIPODAL and MIRROR are their own, REMOVE and ADD each other's.
 
 Rounding: an argument that was computed is replaced by both ends of the interval it may lie in (curves are monotone),
-and a logarithm is widened by a stated multiple of EPS. Atoms are taken to be off by 8 EPS in loss and log-mass,
-relative. Held by ``test_curves_contain_the_exact_value``.
+and a logarithm is widened by a stated multiple of EPS. Atoms are taken to be off by what
+:class:`~accountants.pairs.AtomPair` states. Held by ``test_curves_contain_the_exact_value``.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ __all__ = [
 
 _SWAPPED = {Shape.REMOVE: Shape.ADD, Shape.ADD: Shape.REMOVE}
 _OVERFLOW = 1e300
+_LOG_MAX = 700.0  # e^x is finite below
+_REST = 16.0 * EPS  # how far the mass at loss 0 may be off, absolutely
 
 
 def log_delta_bounds(pair: Pair | AtomPair, epsilon: float) -> Bounds:
@@ -201,11 +203,19 @@ def _up(value: float, error: float) -> float:
 
 def _atoms_log_delta(log_p: Floats, loss: Floats, epsilon: float) -> Bounds:
     """Log Σ p (1 - e^{ε-L})_+ of both ends of every loss and mass."""
-    doubt = 8.0 * EPS * (np.abs(loss) + abs(epsilon))
-    return _atoms_sum(log_p, loss - epsilon - doubt)[0], _atoms_sum(log_p, loss - epsilon + doubt)[1]
+    doubt = _loss_doubt(log_p, loss) + 2.0 * EPS * abs(epsilon)
+    rest = -math.expm1(epsilon) * _REST if epsilon < 0.0 and bool(np.any(loss == 0.0)) else 0.0
+    return _atoms_sum(log_p, loss - epsilon - doubt, rest)[0], _atoms_sum(log_p, loss - epsilon + doubt, rest)[1]
 
 
-def _atoms_sum(log_p: Floats, gap: Floats) -> Bounds:
+def _loss_doubt(log_p: Floats, loss: Floats) -> Floats:
+    """How far losses may be off: what `AtomPair` states, and 2 EPS for a subtraction."""
+    doubt: Floats = EPS * np.abs(loss) * (10.0 + 8.0 * (np.abs(log_p) + np.abs(loss)))
+    return doubt
+
+
+def _atoms_sum(log_p: Floats, gap: Floats, rest: float) -> Bounds:
+    """Bounds of log Σ p (1 - e^-gap)_+, where the sum may be off by ``rest`` besides the errors of its masses."""
     keep = gap > 0.0
     if not keep.any():
         return NONE
@@ -213,11 +223,14 @@ def _atoms_sum(log_p: Floats, gap: Floats) -> Bounds:
     top = float(log_mass.max())
     terms = np.exp(log_mass - top) * -np.expm1(-gap[keep])
     total = float(terms.sum())
-    if total == 0.0:
-        return -math.inf, top
-    error = 8.0 * EPS * (4.0 + float(terms @ np.abs(log_mass)) / total) + len(terms) * (EPS + 1e-300 / total)
-    value = top + math.log(total)
-    return widened(value, error + 4.0 * EPS * (abs(value) + abs(top)))
+    error = 8.0 * EPS * (4.0 * total + float(terms @ np.abs(log_mass))) + len(terms) * (EPS * total + 1e-300)
+    error += rest * math.exp(min(-top, _LOG_MAX)) if rest else 0.0
+    low, high = total - error, total + error
+    slack = 4.0 * EPS * (1.0 + abs(top))
+    return (
+        widened(top + math.log(low), slack + 4.0 * EPS * abs(math.log(low)))[0] if low > 0.0 else -math.inf,
+        widened(top + math.log(high), slack + 4.0 * EPS * abs(math.log(high)))[1],
+    )
 
 
 @singledispatch
@@ -290,15 +303,16 @@ def _(pair: Pair, loss: float) -> Tails:
 @tails.register
 def _(pair: AtomPair, loss: float) -> Tails:
     log_p, losses = np.array(pair.log_p), np.array(pair.loss)
-    doubt = 8.0 * EPS * (np.abs(losses) + abs(loss))
+    doubt = _loss_doubt(log_p, losses) + 2.0 * EPS * abs(loss)
     sure, maybe = losses - doubt > loss, losses + doubt > loss
-    p = with_failure((_log_mass(log_p[sure])[0], _log_mass(log_p[maybe])[1]), pair.failure, pair.failure)
-    rest = math.log1p(-pair.failure) if pair.failure < 1.0 else -math.inf
-    log_q = log_p - losses
-    q = (_log_mass(log_q[sure])[0] + rest, min(_log_mass(log_q[maybe])[1] + rest, 0.0))
-    return Tails(p, (q[0] - 4.0 * EPS * abs(q[0]), min(q[1] + 4.0 * EPS * abs(q[1]), 0.0)))
+    rest = _REST if bool(np.any(losses[maybe] == 0.0)) else 0.0
+    p = with_failure((_log_mass(log_p[sure], rest)[0], _log_mass(log_p[maybe], rest)[1]), pair.failure, pair.failure)
+    kept = math.log1p(-pair.failure) if pair.failure < 1.0 else -math.inf
+    log_q, off = log_p - losses, float(doubt.max())
+    low, high = _log_mass(log_q[sure], rest)[0] + kept - off, _log_mass(log_q[maybe], rest)[1] + kept + off
+    return Tails(p, (low - 8.0 * EPS * abs(low), min(high + 8.0 * EPS * abs(high), 0.0)))
 
 
-def _log_mass(log_mass: Floats) -> Bounds:
+def _log_mass(log_mass: Floats, rest: float) -> Bounds:
     """Bounds of the log of a sum of masses."""
-    return _atoms_sum(log_mass, np.full(len(log_mass), math.inf))
+    return _atoms_sum(log_mass, np.full(len(log_mass), math.inf), rest)

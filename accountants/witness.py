@@ -165,12 +165,17 @@ def _(pair: Pair, log_delta: float) -> tuple[Floats, Floats]:
 @thresholds.register
 def _(pair: AtomPair, log_delta: float) -> tuple[Floats, Floats]:
     log_p, loss = np.array(pair.log_p), np.array(pair.loss)
-    doubt = EPS * (len(loss) + 16.0 + 16.0 * float(np.abs(log_p).max() + np.abs(loss).max()))
+    size = float((1.0 + np.abs(loss)).max() * (1.0 + np.abs(log_p) + np.abs(loss)).max())
+    doubt = EPS * (len(loss) + 32.0 + 16.0 * size)
     kept = 1.0 - pair.failure
     with np.errstate(over="ignore"):
         above = pair.failure + kept * np.cumsum(np.exp(log_p)[::-1])
         other = kept * np.cumsum(np.exp(log_p - loss)[::-1])
     steps = np.searchsorted(above, np.exp(np.linspace(max(log_delta, -0.6 * _RAREST), -1e-3, _COUNT)))
     steps = np.unique(np.minimum(steps, len(above) - 1))
+    rest = np.where(loss[::-1][steps] <= 0.0, 16.0 * EPS, 0.0)  # the mass at loss 0 may be off by that
     with np.errstate(divide="ignore"):
-        return np.log(above[steps] * (1.0 - doubt)), np.log(np.minimum(other[steps] * (1.0 + doubt), 1.0))
+        return (
+            np.log(np.maximum(above[steps] * (1.0 - doubt) - rest, 0.0)),
+            np.log(np.minimum(other[steps] * (1.0 + doubt) + rest, 1.0)),
+        )
