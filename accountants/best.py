@@ -28,8 +28,8 @@ def best_accountant(what: Account | Event, relation: Relation | str | None = Non
     for accountant in ACCOUNTANTS:
         if accountant.supports(what, relation=relation):
             return accountant
-    # the reason is the accountant's own: let the first one say it
-    ACCOUNTANTS[0].epsilon(what, delta=0.5, relation=relation)
+    # the reason is the accountant's own: let the one that holds the most say it
+    ACCOUNTANTS[-1].epsilon(what, delta=0.5, relation=relation)
     raise UnsupportedEventError(
         "what must be supported by an accountant; none of the package's has a sound bound for it."
     )

@@ -18,105 +18,28 @@ import numpy as np
 
 from accountants._checks import check_delta, check_epsilon, check_positive
 from accountants._numerics import Floats, round_up
-from accountants.accountant import Account, folded
-from accountants.engines import Direction, engine_of
+from accountants.accountant import Account
+from accountants.composition import (
+    NO_ENGINE,
+    NO_RELEASE,
+    Certificate,
+    Composition,
+    compose,
+    epsilon_of,
+    log_delta_of,
+    smoothed,
+)
 from accountants.errors import EventError, UnsupportedEventError
 from accountants.events import Event
-from accountants.pairs import dominating_pairs
 from accountants.rdp import RDPAccountant
 from accountants.relation import Relation
-from accountants.slack import Slack
 from accountants.witness import witness
 
 __all__ = ["Certificate", "PLDAccountant"]
 
 _RDP = RDPAccountant()
 _LARGEST = 1e290
-_NOTHING = "no release"
-_NO_ENGINE = "no engine"
 _UNDERFLOW = -745.0  # log of the smallest float64
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What was shown about an epsilon, and by what.
-
-    Args:
-        lower: epsilon is at least this.
-        upper: epsilon is at most this.
-        upper_from: the engine behind the upper end.
-        lower_from: the engine, or the witness, behind the lower end.
-
-    Example:
-        >>> from accountants import Gaussian
-        >>> PLDAccountant().certify(Gaussian(2.0), delta=1e-5, relation="add_remove").upper_from
-        'closed form'
-    """
-
-    lower: float
-    upper: float
-    upper_from: str
-    lower_from: str
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Composition:
-    """What was recorded: its directions, whether every event has a pair and so stands in them, and its slack."""
-
-    directions: tuple[Direction, ...]
-    is_complete: bool
-    slack: Slack
-
-
-def _compose(
-    what: Account | Event, relation: Relation | str | None, *, smooth: bool = False
-) -> tuple[_Composition, Relation]:
-    """The directions, each in one order whatever the order of recording."""
-    content, held = folded(what, relation, smooth=smooth)
-    found, is_complete = [], True
-    for event, times in sorted(content.parts, key=lambda part: repr(part[0])):
-        try:
-            found.append((dominating_pairs(event, held), times))
-        except UnsupportedEventError:
-            is_complete = False
-    sides = max((len(pairs) for pairs, _ in found), default=0)
-    directions = (tuple((pairs[min(side, len(pairs) - 1)], times) for pairs, times in found) for side in range(sides))
-    return _Composition(tuple(directions), is_complete, content.slack), held
-
-
-def _epsilon(composition: _Composition, log_delta: float, tolerance: float) -> Certificate:
-    """The larger of the directions' epsilons, without slack."""
-    shown = Certificate(0.0, 0.0, _NOTHING, _NOTHING)
-    for direction in composition.directions:
-        engine = engine_of(direction)
-        if engine is None:
-            shown = Certificate(shown.lower, math.inf, _NO_ENGINE, shown.lower_from)
-            continue
-        low, high = engine.epsilon_bounds(direction, log_delta, tolerance, shown.upper)
-        shown = Certificate(
-            max(low, shown.lower),
-            max(high, shown.upper),
-            engine.name if high > shown.upper else shown.upper_from,
-            engine.name if low > shown.lower else shown.lower_from,
-        )
-    return shown
-
-
-def _log_delta(composition: _Composition, tolerance: float) -> Callable[[float], tuple[float, float]]:
-    """The larger of the directions' log δ, without slack, from both sides, as a function of ε."""
-    engines = [(engine_of(direction), direction) for direction in composition.directions]
-    curves = [None if engine is None else engine.curve(direction, tolerance) for engine, direction in engines]
-
-    def at(epsilon: float) -> tuple[float, float]:
-        low, high = -math.inf, -math.inf
-        for curve in curves:
-            bounds = (-math.inf, 0.0) if curve is None else curve(epsilon, high)
-            low, high = max(low, bounds[0]), max(high, bounds[1])
-        return low, high
-
-    return at
 
 
 @final
@@ -236,7 +159,7 @@ class PLDAccountant:
 
         def lower(log_delta: float) -> float:
             tests = (witness(direction, log_delta) for direction in composition.directions)
-            value, name = max(tests, default=(0.0, _NOTHING))
+            value, name = max(tests, default=(0.0, NO_RELEASE))
             names.append(f"witness: {name}")
             return value
 
@@ -290,7 +213,7 @@ class PLDAccountant:
             [0.382925, 0.126937]
         """
         targets = [min(check_epsilon(epsilon), _LARGEST) for epsilon in epsilons]  # delta falls in epsilon
-        composition, held = _compose(what, relation)
+        composition, held = compose(what, relation)
         own = self._own_delta(composition)
 
         def least(target: float) -> float:
@@ -298,7 +221,7 @@ class PLDAccountant:
             if is_tight:
                 return upper
             others = self._others(
-                lambda: self._own_delta(_compose(what, held, smooth=True)[0])(target)[0],
+                lambda: self._own_delta(smoothed(what, held))(target)[0],
                 lambda: _RDP.delta(what, epsilon=target, relation=held),
                 composition,
             )
@@ -325,15 +248,15 @@ class PLDAccountant:
 
     def _certificate(
         self, what: Account | Event, delta: float, relation: Relation | str | None
-    ) -> tuple[Certificate, _Composition]:
+    ) -> tuple[Certificate, Composition]:
         """The engines' bounds, and where these do not close the least upper end of those that take over."""
         log_delta = math.log(check_delta(delta))
-        composition, held = _compose(what, relation)
+        composition, held = compose(what, relation)
         shown = self._own_epsilon(composition, log_delta)
         if self._is_tight(shown.lower, shown.upper):
             return shown, composition
         others = self._others(
-            lambda: self._own_epsilon(_compose(what, held, smooth=True)[0], log_delta).upper,
+            lambda: self._own_epsilon(smoothed(what, held), log_delta).upper,
             lambda: _RDP.epsilon(what, delta=delta, relation=held),
             composition,
         )
@@ -341,7 +264,7 @@ class PLDAccountant:
         return Certificate(min(shown.lower, upper), upper, name, shown.lower_from), composition
 
     def _others(
-        self, smoothing: Callable[[], float], rdp: Callable[[], float], composition: _Composition
+        self, smoothing: Callable[[], float], rdp: Callable[[], float], composition: Composition
     ) -> dict[str, float]:
         """Upper ends from elsewhere, by name; a refusal only counts where the engines have none either."""
         found: dict[str, float] = {}
@@ -357,25 +280,25 @@ class PLDAccountant:
     def _is_tight(self, lower: float, upper: float) -> bool:
         return lower == upper or upper - lower <= self.tolerance * upper < math.inf
 
-    def _own_epsilon(self, composition: _Composition, log_delta: float) -> Certificate:
+    def _own_epsilon(self, composition: Composition, log_delta: float) -> Certificate:
         """The engines' bounds with slack; nothing from above where an event has no pair."""
         seen: dict[float, Certificate] = {}
 
         def at(log_delta: float) -> Certificate:
             if log_delta not in seen:
-                seen[log_delta] = _epsilon(composition, log_delta, self.tolerance)
+                seen[log_delta] = epsilon_of(composition, log_delta, self.tolerance)
             return seen[log_delta]
 
         lower = composition.slack.lower_epsilon(lambda log_delta: at(log_delta).lower, log_delta)
         upper = composition.slack.epsilon(lambda log_delta: at(log_delta).upper, log_delta)
         last = at(log_delta)
         if not composition.is_complete:
-            return Certificate(lower, math.inf, _NO_ENGINE, last.lower_from)
+            return Certificate(lower, math.inf, NO_ENGINE, last.lower_from)
         return Certificate(min(lower, upper), upper, last.upper_from, last.lower_from)
 
-    def _own_delta(self, composition: _Composition) -> Callable[[float], tuple[float, bool]]:
+    def _own_delta(self, composition: Composition) -> Callable[[float], tuple[float, bool]]:
         """ε -> the engines' upper bound of δ with slack, and whether all of them closed their bounds."""
-        curve = _log_delta(composition, self.tolerance)
+        curve = log_delta_of(composition, self.tolerance)
 
         def at(epsilon: float) -> tuple[float, bool]:
             if not composition.is_complete:

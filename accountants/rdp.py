@@ -39,6 +39,21 @@ def _total(content: Folded, relation: Relation) -> tuple[Curve, Slack]:
     return Curve(rdp, pure), total_slack([content.slack, *failures]) if failures else content.slack
 
 
+def _curve_of(what: Account | Event, relation: Relation | str | None) -> tuple[Curve, Slack]:
+    """The curve of the events as they are, or where they have none with lattice Gaussians smoothed."""
+    content, held = folded(what, relation)
+    try:
+        return _total(content, held)
+    except UnsupportedEventError as refused:
+        smoothed, _ = folded(what, relation, smooth=True)
+        if smoothed == content:
+            raise
+        try:
+            return _total(smoothed, held)
+        except UnsupportedEventError:
+            raise refused from None
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class RDPAccountant:
@@ -103,8 +118,7 @@ class RDPAccountant:
             5.221534
         """
         log_delta = _log_down(check_delta(delta))
-        content, relation = folded(what, relation)
-        total, slack = _total(content, relation)
+        total, slack = _curve_of(what, relation)
 
         def base(log_delta: float) -> float:
             cost = best_epsilon(total.rdp, log_delta, CONVERSIONS[self.conversion], self.orders)
@@ -135,8 +149,7 @@ class RDPAccountant:
             0.0
         """
         target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
-        content, relation = folded(what, relation)
-        total, slack = _total(content, relation)
+        total, slack = _curve_of(what, relation)
 
         def base(inner: float) -> float:
             if inner >= total.pure_epsilon:
@@ -164,8 +177,7 @@ class RDPAccountant:
         if relation is None and isinstance(what, Event):
             return any(self.supports(what, relation=one) for one in Relation)
         try:
-            content, held = folded(what, relation)
-            _total(content, held)
+            _curve_of(what, relation)
         except UnsupportedEventError:
             return False
         return True

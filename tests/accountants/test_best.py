@@ -2,7 +2,16 @@ import math
 
 import pytest
 
-from accountants import Gaussian, Ledger, PoissonSampled, RDPAccountant, RelationError, UnsupportedEventError, epsilon
+from accountants import (
+    Gaussian,
+    Ledger,
+    PLDAccountant,
+    PoissonSampled,
+    RDPAccountant,
+    RelationError,
+    UnsupportedEventError,
+    epsilon,
+)
 from accountants.best import ACCOUNTANTS, best_accountant
 from accountants.testing import EVENTS
 
@@ -24,7 +33,7 @@ def test_a_ledger_uses_it():
     ledger.record(PoissonSampled(Gaussian(1.0), 0.01), times=100)
     event = PoissonSampled(Gaussian(1.0), 0.01) * 100
     assert ledger.epsilon(delta=1e-5) == epsilon(event, delta=1e-5, relation="add_remove")
-    assert ledger.delta(epsilon=1.0) == RDPAccountant().delta(event, epsilon=1.0, relation="add_remove")
+    assert ledger.delta(epsilon=1.0) == PLDAccountant().delta(event, epsilon=1.0, relation="add_remove")
     assert math.isfinite(ledger.epsilon(delta=1e-5, accountant=RDPAccountant(orders=[8])))
 
 

@@ -418,7 +418,7 @@ SUPPORTED = [
     (Skellam(400.0, 30.0, 10.0), {"add_remove", "replace_one", "zero_out"}),
     (PoissonSampled(Skellam(400.0, 30.0, 10.0), 0.1), {"add_remove", "zero_out"}),
     (FixedSizeSampled(Skellam(400.0, 30.0, 10.0), 100, 10), {"add_remove", "replace_one", "zero_out"}),
-    (PoissonSampled(DiscreteGaussian(8.0, 4.0, dim=20), 0.1), {"add_remove", "zero_out"}),
+    (PoissonSampled(DiscreteGaussian(8.0, 4.0, dim=20), 0.1), {"add_remove", "replace_one", "zero_out"}),
     (PoissonSampled(DiscreteGaussian(8.0, 4.0), 0.1), {"add_remove", "replace_one", "zero_out"}),
     (BoundedRange(0.3), {"add_remove", "replace_one", "zero_out"}),
     (RandomizedResponse(1.0, 4), {"replace_one"}),

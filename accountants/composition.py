@@ -1,0 +1,112 @@
+"""What was recorded, by direction: the pairs of every event, their engines, the slack. Serves the tight accountant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from accountants.accountant import Account, folded
+from accountants.engines import Direction, engine_of
+from accountants.errors import UnsupportedEventError
+from accountants.events import Event
+from accountants.pairs import dominating_pairs
+from accountants.relation import Relation
+from accountants.slack import Slack
+
+__all__ = ["NO_ENGINE", "NO_RELEASE", "Certificate", "Composition", "compose", "epsilon_of", "log_delta_of", "smoothed"]
+
+#: Names of what stands behind an end where no engine does.
+NO_RELEASE = "no release"
+NO_ENGINE = "no engine"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was shown about an epsilon, and by what.
+
+    Args:
+        lower: epsilon is at least this.
+        upper: epsilon is at most this.
+        upper_from: the engine behind the upper end.
+        lower_from: the engine, or the witness, behind the lower end.
+
+    Example:
+        >>> from accountants import Gaussian, PLDAccountant
+        >>> PLDAccountant().certify(Gaussian(2.0), delta=1e-5, relation="add_remove").upper_from
+        'closed form'
+    """
+
+    lower: float
+    upper: float
+    upper_from: str
+    lower_from: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What was recorded: its directions, whether every event has a pair and so stands in them, and its slack."""
+
+    directions: tuple[Direction, ...]
+    is_complete: bool
+    slack: Slack
+
+
+def compose(
+    what: Account | Event, relation: Relation | str | None, *, smooth: bool = False
+) -> tuple[Composition, Relation]:
+    """The directions, each in one order whatever the order of recording."""
+    content, held = folded(what, relation, smooth=smooth)
+    found, is_complete = [], True
+    for event, times in sorted(content.parts, key=lambda part: repr(part[0])):
+        try:
+            found.append((dominating_pairs(event, held), times))
+        except UnsupportedEventError:
+            is_complete = False
+    sides = max((len(pairs) for pairs, _ in found), default=0)
+    directions = (tuple((pairs[min(side, len(pairs) - 1)], times) for pairs, times in found) for side in range(sides))
+    return Composition(tuple(directions), is_complete, content.slack), held
+
+
+def smoothed(what: Account | Event, relation: Relation) -> Composition:
+    """The same with lattice Gaussians smoothed, if every event then has a pair."""
+    composition, _ = compose(what, relation, smooth=True)
+    if not composition.is_complete:
+        raise UnsupportedEventError("what must consist of events that have a pair of laws; use RDPAccountant.")
+    return composition
+
+
+def epsilon_of(composition: Composition, log_delta: float, tolerance: float) -> Certificate:
+    """The larger of the directions' epsilons, without slack."""
+    shown = Certificate(0.0, 0.0, NO_RELEASE, NO_RELEASE)
+    for direction in composition.directions:
+        engine = engine_of(direction)
+        if engine is None:
+            shown = Certificate(shown.lower, math.inf, NO_ENGINE, shown.lower_from)
+            continue
+        low, high = engine.epsilon_bounds(direction, log_delta, tolerance, shown.upper)
+        shown = Certificate(
+            max(low, shown.lower),
+            max(high, shown.upper),
+            engine.name if high > shown.upper else shown.upper_from,
+            engine.name if low > shown.lower else shown.lower_from,
+        )
+    return shown
+
+
+def log_delta_of(composition: Composition, tolerance: float) -> Callable[[float], tuple[float, float]]:
+    """The larger of the directions' log δ, without slack, from both sides, as a function of ε."""
+    engines = [(engine_of(direction), direction) for direction in composition.directions]
+    curves = [None if engine is None else engine.curve(direction, tolerance) for engine, direction in engines]
+
+    def at(epsilon: float) -> tuple[float, float]:
+        low, high = -math.inf, -math.inf
+        for curve in curves:
+            bounds = (-math.inf, 0.0) if curve is None else curve(epsilon, high)
+            low, high = max(low, bounds[0]), max(high, bounds[1])
+        return low, high
+
+    return at
