@@ -16,6 +16,7 @@ from typing import Any, NoReturn, final
 
 import secagg
 from accountants import (
+    Accountant,
     AccountingError,
     Event,
     Gaussian,
@@ -34,7 +35,7 @@ __all__ = ["main"]
 
 _BAD_INPUT = 2
 _TIGHT = PLDAccountant()
-_ACCOUNTANTS = {"pld": _TIGHT, "rdp": RDPAccountant()}
+_ACCOUNTANTS: dict[str, Accountant] = {"pld": _TIGHT, "rdp": RDPAccountant()}
 
 
 @final

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accountants import Gaussian, Ledger, RDPAccountant, Relation
+from accountants import Gaussian, Ledger, PLDAccountant, Relation
 from accountants.statement import Statement, _shown
 
 FORMS = [str, Statement.markdown, Statement.html, Statement.json]
@@ -28,7 +28,7 @@ def test_every_form_states_what_the_epsilon_means(form, relation):
     is_json = form is Statement.json
     text = str(json.loads(form(statement))) if is_json else form(statement).replace("\\", "")
     number = repr(statement.epsilon) if is_json else _shown(statement.epsilon)
-    for word in (number, "1e-06", relation.value, "user", str(RDPAccountant()), "upper bound", "3"):
+    for word in (number, "1e-06", relation.value, "user", str(PLDAccountant()), "upper bound", "3"):
         assert word in text
 
 

@@ -58,3 +58,10 @@ def test_every_test_that_a_docstring_guarantees_by_is_in_the_table():
     named = {name for section in sections for name in re.findall(r"(test_\w+)``", section)}
     assert len(named) > 20
     assert sorted(named - shown) == []
+
+
+def test_the_certificate_names_tests_that_exist():
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    names = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "certificate.md").read_text())
+    assert len(names) > 15
+    assert [name for name in names if f"def {name}(" not in tests] == []
