@@ -162,6 +162,14 @@ def test_rounding_of_many_steps_is_counted(law, times):
     assert upper - lower <= 1e-4
 
 
+def test_the_oracle_does_not_depend_on_the_tilt():
+    parts = ((Law(1.0, 0.02, False), 400),)
+    values = [oracle.log_delta(parts, 0.1, 1.5, order) for order in (2.0, 3.3)]
+    assert abs(values[0] - values[1]) <= 1e-15
+    with pytest.raises(ValueError, match="far from the saddle"):
+        oracle.log_delta(parts, 0.1, 1.5, 9.0)
+
+
 def test_errors_of_nodes_widen_both_ends():
     contour = _built(*_first(CASES[0]))
     assert contour.errors > 0.0

@@ -82,7 +82,7 @@ def log_moment(law, order, digits=DIGITS):
 
 
 def log_delta(parts, variance, epsilon, order, digits=25):
-    """log delta(epsilon) of ``parts`` ((law, times), ...) and unsampled Gaussians, at any tilt ``order``.
+    """log delta(epsilon) of ``parts`` ((law, times), ...) and unsampled Gaussians, at a tilt near the saddle.
 
     The step in s puts the images of the curve below 10^-digits of it; the sum ends where its terms do.
     """
@@ -111,4 +111,6 @@ def log_delta(parts, variance, epsilon, order, digits=25):
                 break
         else:
             raise ValueError("the integrand decays too slowly for this oracle")
+        if total < mp.mpf(10) ** -12 / (t * (1 + t)):
+            raise ValueError("the tilt is far from the saddle: few digits would be left")
         return value - t * e + mp.log(total * step / mp.pi)
