@@ -41,7 +41,8 @@ __all__ = ["Contour", "Mixture", "build", "log_chernoff", "saddle_width"]
 
 _GROWTH = 0.2  # of the intervals on which the neglected nodes are bounded
 _MOST_INTERVALS = 2000
-_MOST_WORK = 2e6  # nodes x points: about 50 ms
+_MOST_WORK = 1.5e7  # nodes x points: about a third of a second
+_WORK_A_STEP = 1.5e5  # a few steps decay too slowly for any effort to help
 _FINEST = 7
 
 
@@ -164,15 +165,18 @@ def build(mixture: Mixture, order: float, epsilon: float, log_delta: float, goal
     period, beyond = _period(mixture, order, epsilon, log_delta + goal, width)
     spacing = 2.0 * math.pi / period
     allowed = goal + log_delta + order * epsilon - value  # of what is left out, relative to e^{F(t) - tε}
+    steps = math.inf if mixture.variance else sum(times for _, times in mixture.parts)
+    left = most = min(_MOST_WORK, _WORK_A_STEP * steps)
     for fineness in range(_FINEST + 1):
-        if not mixture.is_reachable(order, fineness):
+        if left <= 0.0 or not mixture.is_reachable(order, fineness):
             return None
         parts = [(tilted(law, order, reach, fineness), times) for law, times in mixture.parts]
-        last, tail = _cut(mixture, parts, width, spacing, allowed)
+        last, tail, work = _cut(mixture, parts, width, spacing, allowed, most)
+        left -= work
         if tail == math.inf:
             continue
-        count = math.ceil(min(last / spacing, _MOST_WORK)) + 1
-        if count * (1 + sum(part.weight.size for part, _ in parts)) > _MOST_WORK:
+        count = math.ceil(min(last / spacing, most)) + 1
+        if count * (1 + sum(part.weight.size for part, _ in parts)) > most:
             return None
         end = np.array([last + spacing])
         if all(times * float(part.strip(end)[0]) < math.exp(goal - 7.0) for part, times in parts):
@@ -202,9 +206,9 @@ def log_chernoff(order: float) -> float:
 
 
 def _cut(
-    mixture: Mixture, parts: list[tuple[Tilted, int]], width: float, spacing: float, allowed: float
-) -> tuple[float, float]:
-    """The least s beyond which the nodes sum up to e^allowed at most, and that sum.
+    mixture: Mixture, parts: list[tuple[Tilted, int]], width: float, spacing: float, allowed: float, most: float
+) -> tuple[float, float, float]:
+    """The least s beyond which the nodes sum up to e^allowed at most, that sum, and the work done for it.
 
     An infinite sum asks for a finer grid, an infinite s says that none would do.
     """
@@ -214,12 +218,12 @@ def _cut(
         far = far + times * part.log_far(ladder)
     enough = np.flatnonzero(far <= allowed - 1.0)
     if not enough.size:
-        return math.inf, 0.0
+        return math.inf, 0.0, 0.0
     widest = 0.7 / math.sqrt(max([part.variance for part, _ in parts], default=0.0) + 1e-300)
     nodes = _intervals(2.0 * width, float(ladder[enough[0]]), widest)
     points = sum(part.weight.size for part, _ in parts)
-    if nodes is None or nodes[-1] <= 2.0 * spacing or nodes.size * points > _MOST_WORK:
-        return math.inf, 0.0
+    if nodes is None or nodes[-1] <= 2.0 * spacing or nodes.size * points > most:
+        return math.inf, 0.0, 0.0
     bound = -0.5 * mixture.variance * nodes[:-1] ** 2
     for part, times in parts:
         bound = bound + times * part.log_modulus_bound(nodes)
@@ -227,7 +231,8 @@ def _cut(
     sums = np.exp(np.maximum(bound, -740.0)) * (np.diff(nodes) + spacing) / nodes[:-1] ** 2 / math.pi
     tails = (np.append(np.cumsum(sums[::-1])[::-1], 0.0) + rest) * (1.0 + 1e-9)
     small = np.flatnonzero(tails <= math.exp(min(allowed, 0.0)))
-    return (float(nodes[small[0]]), float(tails[small[0]])) if small.size else (0.0, math.inf)
+    work = float(nodes.size * points)
+    return (float(nodes[small[0]]), float(tails[small[0]]), work) if small.size else (0.0, math.inf, work)
 
 
 def _intervals(first: float, last: float, widest: float) -> Floats | None:

@@ -16,6 +16,7 @@ An engine that cannot certify what it was given says so by an upper end of inf (
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -79,7 +80,8 @@ def _either_side(bounds: Callable[[float], tuple[float, float]], log_delta: floa
 
 def _gaussian_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
     mu = math.sqrt(_variance(direction))
-    return _either_side(lambda log_delta: profile.gaussian_epsilon_bounds(mu, log_delta), log_delta)
+    low, high = _either_side(lambda log_delta: profile.gaussian_epsilon_bounds(mu, log_delta), log_delta)
+    return min(low, sys.float_info.max), high
 
 
 def _gaussian_curve(direction: Direction, tolerance: float) -> LogDelta:

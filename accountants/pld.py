@@ -10,6 +10,7 @@ once.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -161,7 +162,7 @@ class PLDAccountant:
             tests = (witness(direction, log_delta) for direction in composition.directions)
             value, name = max(tests, default=(0.0, NO_RELEASE))
             names.append(f"witness: {name}")
-            return value
+            return min(value, sys.float_info.max)
 
         value = min(composition.slack.lower_epsilon(lower, math.log(delta)), shown.upper)
         return Certificate(value, shown.upper, shown.upper_from, names[-1]) if value > shown.lower else shown

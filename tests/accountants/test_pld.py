@@ -11,6 +11,7 @@ from accountants import (
     ApproxDP,
     DiscreteGaussian,
     DistributedDiscreteGaussian,
+    DominatingPair,
     EventError,
     FixedSizeSampled,
     Gaussian,
@@ -115,6 +116,20 @@ def test_between_a_witness_and_the_renyi_bound(event, relation, delta):
     lower, upper = bounds(event, delta, relation)
     assert 0.0 <= lower <= upper <= RDP.epsilon(event, delta=delta, relation=relation) * (1.0 + 1e-6)
     assert PLD.delta(event, epsilon=upper, relation=relation) <= delta * (1.0 + 1e-4)
+
+
+def test_the_reverse_of_a_given_pair_counts():
+    """What adding a record shows may be more than what removing it shows."""
+    p, q = (0.5, 0.45, 0.05), (0.1, 0.5, 0.4)
+    event = DominatingPair(tuple(map(math.log, p)), tuple(map(math.log, q)))
+    ratio = math.e
+    there = sum(max(0.0, a - ratio * b) for a, b in zip(p, q, strict=True))
+    back = sum(max(0.0, b - ratio * a) for a, b in zip(p, q, strict=True))
+    assert there < 0.9 * back
+    reverse = DominatingPair(tuple(map(math.log, q)), tuple(map(math.log, p)))
+    for one in (event, reverse):
+        assert math.isclose(PLD.delta(one, epsilon=1.0, relation="add_remove"), max(there, back), rel_tol=1e-9)
+        assert bounds(one, 0.2) == bounds(event, 0.2)
 
 
 def test_handing_over_names_who_took_over():
