@@ -114,7 +114,7 @@ def test_what_is_left_out_is_below_its_bound(mixture, epsilons, allowed):
     width = saddle_width(order, mixture.cumulants(order)[2])
     spacing = 0.2 * width
     parts = [(tilted(law, order, _reach(order), 4), times) for law, times in mixture.parts]
-    last, tail = _cut(mixture, parts, width, spacing, allowed)
+    last, tail, _ = _cut(mixture, parts, width, spacing, allowed, 1e8)
     assert 0.0 < tail <= math.exp(allowed)
     s = spacing * np.arange(math.ceil(last / spacing) + 1, 5.0 * last / spacing)
     s = s[[max(float(part.strip(np.array([value]))[0]) for part, _ in parts) < 1e-9 for value in s]]
@@ -124,6 +124,16 @@ def test_what_is_left_out_is_below_its_bound(mixture, epsilons, allowed):
         modulus = modulus + part.sampled(s, times).log_modulus
     left_out = float((np.exp(modulus) / np.abs((order + 1j * s) * (1.0 + order + 1j * s))).sum()) * spacing / math.pi
     assert left_out <= tail
+
+
+def test_every_node_of_an_interval_is_counted():
+    # nodes much closer than the intervals, and a modulus that is known: e^{-s^2/2}
+    mixture, order, width, spacing = Mixture((), 1.0), 2.0, 0.6, 0.003
+    last, tail, _ = _cut(mixture, [], width, spacing, -8.0, 1e8)
+    s = spacing * np.arange(math.ceil(last / spacing) + 1, 12.0 / spacing)
+    z = order + 1j * s
+    left_out = float((np.exp(-0.5 * s * s) / np.abs(z * (1.0 + z))).sum()) * spacing / math.pi
+    assert left_out <= tail <= 100.0 * left_out
 
 
 def test_left_out_nodes_count_in_both_ends():
@@ -190,14 +200,16 @@ def test_a_node_whose_growth_is_large_errs_by_all_of_it():
     # where quadrature says nothing any more: the node and its bound are both counted
     law, order = Law(4.0, 0.5, False), 1.0
     part = tilted(law, order, 2.0, 0)
-    candidates = np.linspace(1.0, 60.0, 400) / math.sqrt(part.variance)
+    candidates = np.linspace(1.0, 40.0, 20000) / math.sqrt(part.variance)
     growth = part.sampled(candidates, 2).growth
-    s = np.array([0.0, candidates[np.flatnonzero(growth > 1.0)[0]]])
+    first = int(np.flatnonzero(growth > 1.0)[0])
+    s = candidates[first : first + 2]
     contour = _integrate(Mixture(((law, 2),), 0.0), [(part, 2)], order, s, 0.0, (1.5, 10.0))
     node = part.sampled(s, 2)
-    z = order + 1j * s[1]
-    bound = math.exp(min(0.0, node.log_modulus[1] + node.growth[1])) / abs(z * (1.0 + z))
-    assert contour.errors >= bound + abs(contour.values[1])
+    z = order + 1j * s
+    bound = np.exp(np.minimum(0.0, node.log_modulus + node.growth)) / np.abs(z * (1.0 + z))
+    bound[0] *= 0.5  # as the first value is
+    assert contour.errors >= float((bound + np.abs(contour.values)).sum()) * (1.0 - 1e-12)
 
 
 def test_a_contour_without_parts_is_the_closed_form():

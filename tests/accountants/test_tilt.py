@@ -126,6 +126,15 @@ def test_masses_variations_and_slopes_are_bounded(law, order):
     assert slope <= part.slope <= 1.01 * slope + 1e-6 / variance
 
 
+def test_the_modulus_may_rise_between_two_points():
+    # two clusters of losses: the modulus has a crest, and an interval around it must know
+    part = _tilted(Law(0.25, 0.5, False), 0.05, 4)
+    ends = np.array([0.5, 0.75])
+    crest = float(part.sampled(np.linspace(0.5, 0.75, 50), 1).log_modulus.max())
+    assert crest > float(part.sampled(ends, 1).log_modulus.max()) + 1e-3
+    assert part.log_modulus_bound(ends)[0] >= crest
+
+
 def test_a_tilted_law_may_have_two_modes():
     # small noise: the mass of N(0) and of N(1) stand apart, and twice the largest weight is not the variation
     part = _tilted(Law(0.2, 1e-6, False), 0.25)
