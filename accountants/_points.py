@@ -101,7 +101,7 @@ def reachable(law: Law, reach: float, fineness: int) -> bool:
 
 
 def _length(law: Law, reach: float, fineness: int) -> float:
-    return (reach + 1.0 + 2.0 * _CUT * law.scale) / _step(law, reach, fineness)
+    return (reach + 2.0 + 2.0 * _CUT * law.scale) / _step(law, reach, fineness)
 
 
 def grid_of(law: Law, reach: float, fineness: int) -> Grid:
@@ -111,7 +111,7 @@ def grid_of(law: Law, reach: float, fineness: int) -> Grid:
 
 def _grid(law: Law, reach: float, fineness: int) -> Grid:
     s, q, step = law.scale, law.prob, _step(law, reach, fineness)
-    low, high = (-reach, 0.0) if law.add else (0.0, 1.0 + reach)
+    low, high = (-reach, 1.0) if law.add else (0.0, 1.0 + reach)  # both laws whole, for E_Q[w] = 0
     low, high = low - 1.0 - _CUT * s, high + _CUT * s  # 1 more for w e^-u
     x: Floats = step * np.arange(math.floor(low / step), math.ceil(high / step) + 1, dtype=np.float64)
     u = (2.0 * x - 1.0) / (2.0 * s * s)
