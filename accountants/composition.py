@@ -15,11 +15,24 @@ from accountants.pairs import dominating_pairs
 from accountants.relation import Relation
 from accountants.slack import Slack
 
-__all__ = ["NO_ENGINE", "NO_RELEASE", "Certificate", "Composition", "compose", "epsilon_of", "log_delta_of", "smoothed"]
+__all__ = [
+    "AT_LEAST_ZERO",
+    "NOTHING_LEFT",
+    "NO_ENGINE",
+    "NO_RELEASE",
+    "Certificate",
+    "Composition",
+    "compose",
+    "epsilon_of",
+    "log_delta_of",
+    "smoothed",
+]
 
 #: Names of what stands behind an end where no engine does.
 NO_RELEASE = "no release"
 NO_ENGINE = "no engine"
+AT_LEAST_ZERO = "epsilon is never negative"
+NOTHING_LEFT = "failures and distances leave nothing of delta"
 
 
 @final
@@ -81,7 +94,7 @@ def smoothed(what: Account | Event, relation: Relation) -> Composition:
 
 def epsilon_of(composition: Composition, log_delta: float, tolerance: float) -> Certificate:
     """The larger of the directions' epsilons, without slack."""
-    shown = Certificate(0.0, 0.0, NO_RELEASE, NO_RELEASE)
+    shown = Certificate(0.0, 0.0, NO_RELEASE, AT_LEAST_ZERO)
     for direction in composition.directions:
         engine = engine_of(direction)
         if engine is None:
@@ -91,7 +104,7 @@ def epsilon_of(composition: Composition, log_delta: float, tolerance: float) -> 
         shown = Certificate(
             max(low, shown.lower),
             max(high, shown.upper),
-            engine.name if high > shown.upper else shown.upper_from,
+            engine.name if high >= shown.upper else shown.upper_from,
             engine.name if low > shown.lower else shown.lower_from,
         )
     return shown

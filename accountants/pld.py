@@ -21,8 +21,9 @@ from accountants._checks import check_delta, check_epsilon, check_positive
 from accountants._numerics import Floats, round_up
 from accountants.accountant import Account
 from accountants.composition import (
+    AT_LEAST_ZERO,
     NO_ENGINE,
-    NO_RELEASE,
+    NOTHING_LEFT,
     Certificate,
     Composition,
     compose,
@@ -160,7 +161,7 @@ class PLDAccountant:
 
         def lower(log_delta: float) -> float:
             tests = (witness(direction, log_delta) for direction in composition.directions)
-            value, name = max(tests, default=(0.0, NO_RELEASE))
+            value, name = max(tests, default=(0.0, AT_LEAST_ZERO))
             names.append(f"witness: {name}")
             return min(value, sys.float_info.max)
 
@@ -295,6 +296,8 @@ class PLDAccountant:
         last = at(log_delta)
         if not composition.is_complete:
             return Certificate(lower, math.inf, NO_ENGINE, last.lower_from)
+        if lower == math.inf:
+            return Certificate(lower, lower, NOTHING_LEFT, NOTHING_LEFT)
         return Certificate(min(lower, upper), upper, last.upper_from, last.lower_from)
 
     def _own_delta(self, composition: Composition) -> Callable[[float], tuple[float, bool]]:

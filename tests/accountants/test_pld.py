@@ -141,6 +141,27 @@ def test_handing_over_names_who_took_over():
     assert (closed.upper_from, closed.lower_from) == ("closed form", "closed form")
 
 
+@pytest.mark.parametrize(
+    ("event", "ends", "names"),
+    [
+        (Gaussian(1.0) * 0, (0.0, 0.0), ("no release", "epsilon is never negative")),
+        (STEP * 1000 + Gaussian(1e9), None, ("contour", "contour")),
+        (Gaussian(1e9), (0.0, 0.0), ("closed form", "epsilon is never negative")),
+        (Skellam(400.0, 30.0, 10.0), None, (str(RDP), "epsilon is never negative")),
+        (NonPrivate(), (math.inf, math.inf), ("failures and distances leave nothing of delta",) * 2),
+        (
+            STEP + ApproxDP(0.1, 1e-3, "add_remove"),
+            (math.inf,) * 2,
+            ("failures and distances leave nothing of delta",) * 2,
+        ),
+    ],
+)
+def test_each_end_says_what_it_comes_from(event, ends, names):
+    shown = PLD.certify(event, delta=1e-6, relation="add_remove")
+    assert (shown.upper_from, shown.lower_from) == names
+    assert ends is None or (shown.lower, shown.upper) == ends
+
+
 def test_smoothing_or_renyi_whichever_is_smaller():
     wide = DiscreteGaussian(50.0, 10.0, 1000) * 100
     narrow = DiscreteGaussian(0.9, 1.0, 100_000) * 2
