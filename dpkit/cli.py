@@ -95,9 +95,17 @@ def _command(
 
 def _add_terms(parser: argparse.ArgumentParser) -> None:
     """What epsilon, calibrate and steps share."""
-    parser.add_argument("--sampling-prob", type=float, required=True, help="Poisson sampling probability of a record")
-    parser.add_argument("--delta", type=float, required=True)
-    parser.add_argument("--relation", choices=[str(relation) for relation in Relation], default="add_remove")
+    parser.add_argument(
+        "--sampling-prob",
+        type=float,
+        required=True,
+        help="that a record is in a step's Poisson batch; 1: all are",
+    )
+    parser.add_argument("--delta", type=float, required=True, help="well below 1 / (number of records)")
+    relations = [str(relation) for relation in Relation]
+    parser.add_argument(
+        "--relation", choices=relations, default="add_remove", help="what neighbouring data differ by (add_remove)"
+    )
     parser.add_argument("--accountant", choices=_ACCOUNTANTS, default="pld", help="pld: the tight one (default)")
 
 
@@ -151,7 +159,7 @@ def _step(options: argparse.Namespace, noise_multiplier: float) -> Event:
 def _event(options: argparse.Namespace, noise_multiplier: float) -> Event:
     """The releases that the options describe."""
     if options.steps < 1:
-        raise ParameterError(f"steps must be >= 1, got {options.steps}.")
+        raise ParameterError(f"steps must be >= 1, got {options.steps}; count the releases.")
     return Repeated(_step(options, noise_multiplier), options.steps)
 
 
@@ -180,16 +188,19 @@ def _number(value: float) -> float | str:
 
 
 def _epsilon(options: argparse.Namespace) -> str:
-    """The ``epsilon`` command; the tight accountant shows both certified ends."""
+    """The ``epsilon`` command; the tight accountant shows both certified ends, and what they come from."""
     event, terms = _event(options, options.noise_multiplier), {"delta": options.delta, "relation": options.relation}
     if options.accountant != "pld":
         value = _ACCOUNTANTS[options.accountant].epsilon(event, **terms)
         facts = {"epsilon": _number(value), **_facts(options)}
         return _said(options, facts, f"epsilon {rounded_up(value)} {_terms(options)}")
-    lower, upper = _TIGHT.bounds(event, **terms)
-    facts = {"epsilon": _number(upper), "lower": _number(lower), **_facts(options)}
-    certified = f"certified in [{rounded_down(lower)}, {rounded_up(upper)}]; "
-    return _said(options, facts, f"epsilon {rounded_up(upper)} {_terms(options, certified)}")
+    shown = _TIGHT.certify(event, **terms)
+    upper, sources = rounded_up(shown.upper), {"upper_from": shown.upper_from, "lower_from": shown.lower_from}
+    facts = {"epsilon": _number(shown.upper), "lower": _number(shown.lower), **sources, **_facts(options)}
+    handed_over = shown.lower < shown.upper and shown.lower_from != shown.upper_from
+    by = f", from below by {shown.lower_from}, from above by {shown.upper_from}" if handed_over else ""
+    certified = f"certified in [{rounded_down(shown.lower)}, {upper}]{by}; "
+    return _said(options, facts, f"epsilon {upper} {_terms(options, certified)}")
 
 
 def _calibrate(options: argparse.Namespace) -> str:

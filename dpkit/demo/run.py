@@ -13,6 +13,7 @@ import torch
 import secagg
 from accountants import Ledger, PoissonSampled, Relation, Statement, calibrate
 from dpkit import entropy
+from dpkit._text import rounded_up
 from dpkit.batches import PoissonBatches
 from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
@@ -188,7 +189,11 @@ def run(settings: Settings, *, digits: Digits | None = None, progress: Progress 
             )
             curve.append(point)
         if progress is not None:
-            text = f"accuracy {curve[-1].accuracy:.2%}  epsilon {curve[-1].epsilon:.3f}" if curve else "warming up"
+            text = (
+                f"accuracy {curve[-1].accuracy:.2%}  epsilon {rounded_up(curve[-1].epsilon, 4)}"
+                if curve
+                else "warming up"
+            )
             progress.update(done, text)
     return Outcome(
         settings=settings,

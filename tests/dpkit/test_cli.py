@@ -40,6 +40,8 @@ def test_the_tight_accountant_shows_both_certified_ends(capsys):
     ends = PLDAccountant().bounds(PoissonSampled(Gaussian(1.0), 0.1) * 2, delta=1e-5, relation="add_remove")
     assert ends[0] * (1 - 1e-5) <= lower <= ends[0] < ends[1] <= upper <= ends[1] * (1 + 1e-5)
     assert lower < upper == float(text.split()[1])
+    assert "from below by witness: " in text
+    assert "from above by Rényi accountant" in text
 
 
 def test_epsilon_as_json(capsys):
@@ -49,6 +51,7 @@ def test_epsilon_as_json(capsys):
     ends = PLDAccountant().bounds(event, delta=1e-5, relation="add_remove")
     assert (facts["lower"], facts["epsilon"]) == ends
     assert facts["accountant"] == "PLD"
+    assert (facts["lower_from"], facts["upper_from"]) == ("contour", "contour")
     assert main(["epsilon", "--noise-multiplier", "1.1", *SAMPLED, "--json", "--accountant", "rdp"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["epsilon"] == _truth(1.1, accountant="rdp")
