@@ -25,7 +25,7 @@ exceeds the larger end by at most Var d²/4; to its root the error of the sum at
 
 *Rounding.* I(t+is)/I(t) - 1 is summed as -2 sin² and 2 sin cos of half angles of centred losses, so its error is a
 multiple of EPS times E_w|e^{isℓ}-1| <= (2 (1 - Re))^{1/2}: of the weights (exponents of root mean square m: 8 m), of
-the sum (its length), of ℓ (8 s E_w of the magnitudes behind ℓ). The centre is whatever float was subtracted.
+the sum (its depth), of ℓ (12 s E_w of the magnitudes behind ℓ). The centre is whatever float was subtracted.
 
 Held by tests/accountants/test_tilt.py against quadrature with 40 digits.
 """
@@ -122,8 +122,10 @@ class Tilted:
             sine = np.sin(half)
             np.cos(half, out=half)
             half *= sine
+            half *= self.weight
             sine *= sine
-            real[block], imag[block] = -2.0 * (sine @ self.weight), 2.0 * (half @ self.weight)
+            sine *= self.weight
+            real[block], imag[block] = -2.0 * sine.sum(axis=1), 2.0 * half.sum(axis=1)  # pairwise
         return real, imag
 
     def strip(self, s: Floats) -> Floats:
@@ -133,7 +135,8 @@ class Tilted:
     def _rounding(self, s: Floats, real: Floats) -> Floats:
         """Of the sum less 1, whose real part is given."""
         swing = np.sqrt(np.maximum(-2.0 * real, 0.0))  # at least E_w|e^{isℓ} - 1|
-        return EPS * ((self.weight.size + 32.0 + 8.0 * self.spread) * (swing - real) + 12.0 * s * self.size)
+        depth = math.log2(self.weight.size) + 16.0
+        return EPS * ((depth + 32.0 + 8.0 * self.spread) * (swing - real) + 12.0 * s * self.size)
 
     def sampled(self, s: Floats, times: int) -> Sampled:
         """The power of the characteristic function at s >= 0; its error by |a^n - b^n| <= (|b| + |a-b|)^n - |b|^n."""

@@ -6,6 +6,8 @@ from dataclasses import replace
 import mpmath as mp
 import numpy as np
 import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 from accountants._integral import (
     Contour,
@@ -170,6 +172,24 @@ def test_rounding_of_many_steps_is_counted(law, times):
     truth = oracle.log_delta(mixture.parts, 0.0, epsilon, contour.order, 25)
     assert lower <= truth <= upper
     assert upper - lower <= 1e-4
+
+
+@given(
+    law=st.builds(Law, st.floats(0.04, 20.0), st.floats(1e-6, 0.9999), st.booleans()),
+    times=st.integers(1, 10**5),
+    order=st.floats(0.05, 20.0),
+    place=st.floats(-1.0, 1.0),
+)
+@example(law=Law(0.05, 0.37, True), times=1, order=0.1, place=0.0)  # a grid that ended before N(1) did
+def test_bounds_at_any_tilt_hold_the_same_number(law, times, order, place):
+    mixture = Mixture(((law, times), (Law(1.0, 0.37, law.add), 400)), 0.0)
+    assume(mixture.is_reachable(2.0 * order))
+    _, mean, curvature = mixture.cumulants(order)
+    epsilon = mean + place * math.sqrt(curvature)
+    guess = _guess_log_delta(mixture, order, epsilon)
+    built = [build(mixture, tilt * order, epsilon, guess, TOLERANCE) for tilt in (0.3, 1.0, 1.5, 2.0)]
+    bounds = [contour.log_delta_bounds(epsilon) for contour in built if contour is not None]
+    assert not bounds or max(lower for lower, _ in bounds) <= min(upper for _, upper in bounds)
 
 
 def test_the_oracle_does_not_depend_on_the_tilt():
