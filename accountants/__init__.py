@@ -1,8 +1,8 @@
 """accountants: what did it cost? Events, a ledger of them, and certified upper bounds of what they reveal.
 
-Modules, in the order data flows: relation, events, slack, fold, atoms, pairs, moments, curves, rdp (with conversion),
-profile, lattice, contour, engines, witness, pld, gdp, zcdp, accountant, best, ledger, statement, calibrate, estimates,
-testing.
+Modules, in the order data flows: relation, events, slack, fold, accountant (what one is), atoms, pairs, moments,
+curves, conversion, rdp, profile, lattice, contour, engines, composition, witness, pld, gdp, zcdp, best, statement,
+ledger, calibrate, estimates, testing; errors.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")

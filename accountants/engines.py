@@ -4,7 +4,7 @@ r"""Engines: what turns one direction of a composition into certified bounds. Ro
 engine                    answers
 ========================  ==========================================================================================
 closed form               one release of anything that has a pair; any number of unsampled Gaussians
-loss lattice              discrete pairs whose losses share a lattice, by exact convolution
+loss lattice              discrete pairs whose losses share a lattice, by convolution, while that is short
 contour                   Poisson- and fixed-size-sampled Gaussians in both directions of add_remove, with unsampled
                           ones, any number of them
 ========================  ==========================================================================================
