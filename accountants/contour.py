@@ -24,6 +24,7 @@ from accountants._numerics import EPS, round_up
 __all__ = ["Mixture", "curve", "epsilon_bounds", "log_delta_bounds"]
 
 _ROUNDS = 3
+_LEFT = 0.97  # at a knee the integrand decays faster a little to the left
 _LADDER = (4, 9, 16)
 
 
@@ -32,7 +33,7 @@ def _saddle(
 ) -> float:
     """The order where an increasing function vanishes, by Newton's method in log t; the nearest that is in reach."""
     low, high, order = 0.0, math.inf, start
-    for _ in range(80):
+    for turn in range(80):
         if not mixture.is_reachable(order):
             high, order = order, max(0.7 * order, math.sqrt(low * order))
             continue
@@ -40,11 +41,11 @@ def _saddle(
         f, derivative = gradient(order, value, slope, curvature)
         low, high = (low, order) if f > 0.0 else (order, high)
         after = order * math.exp(max(-1.5, min(1.5, -f / (order * derivative))))
-        if not low < after < high:
+        if not low < after < high or (turn % 2 and low > 0.0 and high < math.inf):  # halve it
             after = math.sqrt(max(low, order / 4.0) * min(high, order * 4.0))
-        step = after - order
-        order = after
-        if derivative / order * step * step < 0.01 or abs(step) < 1e-9 * order:
+        step, order = after - order, after
+        # curvature grows with the order, at a knee suddenly: what it is here does not say how far a step right is
+        if derivative / order * step * step < 0.01 and (step < 0.0 or step < 1e-4 * order):
             break
     while not mixture.is_reachable(order):
         order *= 0.7
@@ -175,7 +176,8 @@ def _epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough
     for _ in range(_ROUNDS):
         contour = build(mixture, order, guess, log_delta, goal)
         if contour is None:
-            break
+            order *= _LEFT
+            continue
         guess = _solve(contour, log_delta, guess)
         lower, upper = _certify(contour, log_delta, guess)
         low, high = max(low, lower), min(high, max(upper, 0.0))

@@ -31,7 +31,6 @@ REFUTED = {
 #: reason -> rows for which no engine certifies both ends yet: the bounds must contain the value, and are wide
 HANDED_OVER = {
     "about one hit in the whole plan (times q near 1): the contour integral decays too slowly": {
-        "opacus_msr_prv_s3.0_q0.001_T1000",
         "tfp_example_micro_samp_pld",
         "dpacc_psg_3",
     },
