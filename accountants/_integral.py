@@ -41,7 +41,7 @@ __all__ = ["Contour", "Mixture", "build", "log_chernoff", "saddle_width"]
 
 _GROWTH = 0.2  # of the intervals on which the neglected nodes are bounded
 _MOST_INTERVALS = 2000
-_MOST_WORK = 1.5e7  # nodes x points: about a third of a second
+_MOST_WORK = 1.2e7  # nodes x points: about a quarter of a second
 _WORK_A_STEP = 1.5e5  # a few steps decay too slowly for any effort to help
 _FINEST = 7
 

@@ -97,7 +97,7 @@ def _step(law: Law, reach: float, fineness: int) -> float:
 def reachable(law: Law, reach: float, fineness: int) -> bool:
     """Whether there is a grid for these tilts, and a short one."""
     usual = _SCALES[0] < law.scale < _SCALES[1] and law.prob > 1e-280
-    return usual and _length(law, reach, fineness) <= _MAX_POINTS
+    return usual and _length(law, reach, fineness) <= (2 if fineness else 1) * _MAX_POINTS
 
 
 def _length(law: Law, reach: float, fineness: int) -> float:

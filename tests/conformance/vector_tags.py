@@ -34,7 +34,6 @@ HANDED_OVER = {
         "tfp_example_micro_samp_pld",
         "dpacc_psg_3",
     },
-    "little noise, added: the same": {"psg_add_q0.1_s0.3_T100_d1e-05"},
     "the pair has no engine before the tilted Fourier transform: antipodal, Laplace, groups under Poisson": {
         "koskela_S_s2.0_q0.01_n10000_d1e-05",
         "koskela_S_s1.0_q0.01_n10000_d1e-06",
