@@ -22,6 +22,7 @@ from accountants._numerics import EPS, Floats, entropy_remainder
 __all__ = ["log_binomial"]
 
 _LARGE = 16
+_TINY = 1e-290
 
 
 @lru_cache(maxsize=1)
@@ -58,7 +59,7 @@ def log_binomial(n: int, successes: Floats, log_p: float, log_rest: float) -> tu
     inner = (x > 0.0) & (y > 0.0)
     x1, y1 = np.where(inner, x, 1.0), np.where(inner, y, 1.0)
     stirling = _remainder(np.array([float(n)]))[0] - _remainder(x1) - _remainder(y1)
-    deviance = _deviance(x1, mean) + _deviance(y1, rest)
+    deviance = _deviance(x1, mean, math.log(n) + log_p) + _deviance(y1, rest, math.log(n) + log_rest)
     middle = stirling - deviance - 0.5 * np.log(2.0 * math.pi * (x1 / n) * y1)
     value = np.where(inner, middle, np.where(x > 0.0, n * _closer(log_p, log_rest), n * _closer(log_rest, log_p)))
     slope = np.abs(x - mean) * (4.0 - log_p) + np.abs(y - rest) * (4.0 - log_rest)
@@ -70,7 +71,10 @@ def _closer(log_p: float, log_rest: float) -> float:
     return log_p if log_p < log_rest else math.log1p(-math.exp(log_rest))
 
 
-def _deviance(x: Floats, mean: float) -> Floats:
+def _deviance(x: Floats, mean: float, log_mean: float) -> Floats:
     """Mean h((x - mean) / mean)."""
+    if mean < _TINY:  # x >= 1: the quotient may overflow, and nothing cancels
+        far: Floats = x * (np.log(x) - log_mean - 1.0)
+        return far
     w = (x - mean) / mean
     return mean * entropy_remainder(w, np.where(np.abs(w) < 0.1, np.log1p(np.maximum(w, -0.5)), np.log(x / mean)))

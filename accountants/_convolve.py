@@ -122,7 +122,7 @@ def binomial(times: int, log_p: float, log_rest: float, stride: int) -> Law | No
     low, high = max(0, math.floor(times * p - reach)), min(times, math.ceil(times * p + reach))
     if (high - low) * stride > _WINDOW:
         return None
-    log_mass, error = log_binomial(times, np.arange(low, high + 1.0), log_p, log_rest)
+    log_mass, error = log_binomial(times, low + np.arange(high - low + 1.0), log_p, log_rest)
     seen = log_mass + error > -_SMALLEST
     mass = np.zeros((high - low) * stride + 1)
     mass[::stride] = _scaled_exp(log_mass, seen)

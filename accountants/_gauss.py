@@ -24,12 +24,13 @@ by no more than the slopes :math:`|\partial_a \log\delta| = \mu R(b)/D \le b + 1
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from accountants._invert import Bounds
 from accountants._logs import widened
 from accountants._numerics import EPS
 
-__all__ = ["gauss_log_delta", "mills"]
+__all__ = ["gauss_log_delta", "mills", "separation"]
 
 _LOG_ROOT = 0.5 * math.log(2.0 * math.pi)
 _ROOT = math.sqrt(0.5 * math.pi)
@@ -44,6 +45,12 @@ def mills(x: float) -> float:
     from scipy.special import erfcx
 
     return _ROOT * float(erfcx(x * math.sqrt(0.5)))
+
+
+def separation(scales: Sequence[tuple[float, int]]) -> float:
+    """The μ of unsampled Gaussians, given as (scale, times) rows, to 4 EPS: μ² = Σ times/scale², at any scale."""
+    least = min(scale for scale, _ in scales)
+    return math.sqrt(math.fsum(times * (least / scale) ** 2 for scale, times in scales)) / least
 
 
 def gauss_log_delta(mu: float, epsilon: float) -> Bounds:

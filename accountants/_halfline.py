@@ -30,12 +30,13 @@ from accountants._invert import Bounds
 from accountants._numerics import EPS, Floats
 from accountants.pairs import Noise, Pair, Shape
 
-__all__ = ["Crossing", "Laws", "crossing", "half_line_log_delta", "laws", "log_tails"]
+__all__ = ["Crossing", "Laws", "crossing", "half_line_log_delta", "is_short", "laws", "log_tails"]
 
 _NARROW = 1e-8  # half the width of a bracket, in standard deviations at a slope of one per standard deviation
 _OUT_OF_REACH = 1e12  # standard deviations
 _LEAST, _MOST = 1e-6, 1e8  # scales
 _HALVINGS = 50
+_MAX_RECORDS = 1 << 11  # of a group
 
 
 @final
@@ -60,6 +61,11 @@ class Laws:
     q: Floats
     excess: Floats
     error: float
+
+
+def is_short(pair: Pair) -> bool:
+    """Whether the mixtures of a pair are few enough laws to be summed up again and again."""
+    return pair.size <= _MAX_RECORDS
 
 
 @lru_cache(maxsize=1024)
@@ -197,9 +203,8 @@ def _largest(both: Laws) -> float:
 def _root(both: Laws, loss: float, left: float, right: float) -> float:
     from scipy.optimize import brentq
 
-    found = brentq(
-        lambda x: _loss(both, x)[0] - loss, left, right, xtol=1e-14 * both.scale, rtol=4.0 * EPS, maxiter=500
-    )
+    step = 1e-14 * both.scale
+    found = brentq(lambda x: _loss(both, x)[0] - loss, left, right, xtol=step, rtol=4.0 * EPS, maxiter=500, disp=False)
     return float(found)
 
 
@@ -242,9 +247,14 @@ def _certified(both: Laws, loss: float, centre: float, width: float, end: float)
 def half_line_log_delta(pair: Pair, epsilon: float) -> Bounds:
     """Bounds of log δ(ε) for ε >= 0.
 
+    Of a very large group only the mass of batches that hold any of it is told: they alone show anything.
+
     A larger scale is a smaller one with more noise on top, so δ falls in it: a scale out of range is held between the
     nearest in range and nothing, or all that the records' presence can show, which is the largest G_i.
     """
+    if not is_short(pair):
+        seen = -math.expm1(pair.size * math.log1p(-pair.sampling_prob))
+        return -math.inf, min(math.log(seen) * (1.0 - 4.0 * EPS) + 32.0 * EPS, 0.0)
     if pair.scale > _MOST:
         return -math.inf, half_line_log_delta(replace(pair, scale=_MOST), epsilon)[1]
     both = laws(pair if pair.scale >= _LEAST else replace(pair, scale=_LEAST))

@@ -81,7 +81,7 @@ def _root(at: Curve, log_delta: float, low: float, high: float) -> float:
 
     if not above(low) > 0.0 > above(high):
         return high if above(high) >= 0.0 else low
-    return float(brentq(above, low, high, xtol=1e-300, rtol=4.0 * EPS, maxiter=300))
+    return float(brentq(above, low, high, xtol=1e-300, rtol=4.0 * EPS, maxiter=300, disp=False))
 
 
 def _settle(holds: Callable[[float], bool], root: float, step: float, end: float) -> float:

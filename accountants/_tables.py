@@ -46,6 +46,7 @@ __all__ = ["Half", "Table", "entropy_column", "full_table", "half_table"]
 
 _MAX_POINTS = 1 << 14
 _MAX_WORK = 1 << 22  # points times records of a group
+_MAX_RECORDS = 1 << 11  # of a group, whose binomial coefficients are whole numbers of as many bits
 _NATS = 100.0  # the trapezoid rule errs by e^-100
 _SMALLEST = 1e-3  # of the scales that are tabulated: below, a coarser bound serves
 _CUT = 15.0  # standard deviations kept beyond the outermost mode
@@ -91,6 +92,8 @@ def full_table(pair: Pair, level: int) -> Table | None:
     if pair.scale < _SMALLEST:
         return None
     gauss = pair.noise is Noise.GAUSSIAN
+    if pair.size > _MAX_RECORDS:
+        return None
     if pair.size > 1:
         return _group_table(pair, 2.0**level)
     grid = _gauss_points(pair, 2.0**level) if gauss else _laplace_points(pair, 2.0**level)

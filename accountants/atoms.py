@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _LOG_MAX = 600.0
+_MISSING = 8.0 * EPS  # how far 1 less a sum of masses may be off, twice over
 _REACH = 39.0  # standard deviations of a discrete Gaussian that are kept: beyond lies less than 2e^-760
 
 
@@ -62,13 +63,20 @@ class AtomPair:
         log_p: log-masses of P given a finite loss; they sum to 1 up to rounding.
         loss: log(P/Q) at each atom, finite, increasing.
         failure: P's mass where Q has none, rounded up.
-        deficit: :math:`1 - \sum_i p_i e^{-L_i}` where it is known better than by summing up; None otherwise.
+        deficit: :math:`1 - \sum_i p_i e^{-L_i}`, rounded up, where it is known better than by summing up; else None.
+        failure_doubt: by how much ``failure`` may be above that mass.
     """
 
     log_p: tuple[float, ...]
     loss: tuple[float, ...]
     failure: float = 0.0
     deficit: float | None = None
+    failure_doubt: float = 0.0
+
+    @property
+    def least_failure(self) -> float:
+        """A lower bound of P's mass where Q has none."""
+        return max(0.0, self.failure - self.failure_doubt)
 
 
 #: The pair of a release that says nothing: both laws are the same.
@@ -83,12 +91,14 @@ class Laws(NamedTuple):
         log_q: the same without it.
         ratio: log(P/Q), with relative accuracy; +inf where Q has no mass, -inf where P has none.
         cut: a bound of the mass of both laws together beyond the atoms.
+        doubt: how far the mass of atoms that one law lacks may be off.
     """
 
     log_p: Floats
     log_q: Floats
     ratio: Floats
     cut: float = 0.0
+    doubt: float = 0.0
 
 
 def mixture_loss(q: float, u: Floats) -> tuple[Floats, Floats]:
@@ -109,7 +119,7 @@ def remove_atoms(laws: Laws, q: float) -> AtomPair:
     kept = laws.log_q > -math.inf if q < 1.0 else np.isfinite(laws.ratio)
     loss, _ = mixture_loss(q, laws.ratio[kept])
     mass = _mixture(q, laws.log_q[kept], laws.log_p[kept])
-    return _canonical(mass, loss, lost, _mass(laws.log_q[~kept]), laws.cut)
+    return _canonical(mass, loss, lost, _mass(laws.log_q[~kept]), laws)
 
 
 def add_atoms(laws: Laws, q: float) -> AtomPair:
@@ -117,7 +127,7 @@ def add_atoms(laws: Laws, q: float) -> AtomPair:
     kept = laws.log_q > -math.inf if q < 1.0 else np.isfinite(laws.ratio)
     loss, _ = mixture_loss(q, laws.ratio[kept])
     unseen = q * _mass(laws.log_p[laws.ratio == math.inf])
-    return _canonical(laws.log_q[kept], -loss, _mass(laws.log_q[~kept]), unseen, laws.cut)
+    return _canonical(laws.log_q[kept], -loss, _mass(laws.log_q[~kept]), unseen, laws)
 
 
 def mirror_atoms(laws: Laws, q: float) -> AtomPair:
@@ -135,7 +145,7 @@ def mirror_atoms(laws: Laws, q: float) -> AtomPair:
         log_share = np.log(share)
         rest = np.log(max(0.0, 1.0 - lost - float(share @ both)))
     masses = np.concatenate([log_p + log_share, log_q + log_share, [rest]])
-    return _canonical(masses, np.concatenate([loss, -loss, [0.0]]), lost, lost, laws.cut)
+    return _canonical(masses, np.concatenate([loss, -loss, [0.0]]), lost, lost, laws)
 
 
 def antipodal_atoms(laws: Laws, q: float) -> AtomPair:
@@ -146,7 +156,7 @@ def antipodal_atoms(laws: Laws, q: float) -> AtomPair:
     above = np.maximum(plus, minus) - base  # the loss is log1p(q e^above (1 - e^-|apart|)), up to its sign
     excess = q * np.exp(np.minimum(above, _LOG_MAX)) * -np.expm1(-np.abs(apart))
     loss = np.where(above < _LOG_MAX, np.log1p(excess), math.log(q) + above)
-    return _canonical(_mixture(q, laws.log_q, laws.log_p), np.sign(apart) * loss, 0.0, 0.0, laws.cut)
+    return _canonical(_mixture(q, laws.log_q, laws.log_p), np.sign(apart) * loss, 0.0, 0.0, laws)
 
 
 def response_laws(epsilon: float, categories: int = 2) -> Laws:
@@ -190,18 +200,19 @@ def given_laws(log_p: tuple[float, ...], log_q: tuple[float, ...]) -> Laws:
     """Two laws as given: mass that is missing beyond rounding is an atom of its own, a surplus is normalised away."""
     p, lost = _normalised(np.array(log_p, dtype=np.float64))
     q, unseen = _normalised(np.array(log_q, dtype=np.float64))
+    doubt = _MISSING if max(lost, unseen) > -math.inf else 0.0
     p, q = np.concatenate([p, [lost, -math.inf]]), np.concatenate([q, [-math.inf, unseen]])
     some = (p > -math.inf) | (q > -math.inf)
-    return Laws(p[some], q[some], p[some] - q[some])
+    return Laws(p[some], q[some], p[some] - q[some], doubt=doubt)
 
 
 def _normalised(log_mass: Floats) -> tuple[Floats, float]:
-    """Log-masses that sum to at most 1 up to rounding, and the logarithm of what is missing."""
+    """Log-masses that sum to at most 1 up to rounding, and the logarithm of what is missing, rounded up."""
     mass = np.exp(log_mass)
     total = math.fsum(mass)
     rounding = 16.0 * EPS * float(mass @ (1.0 + np.abs(np.where(mass > 0.0, log_mass, 0.0))))
     if total < 1.0 - rounding:
-        return log_mass, math.log(1.0 - total)
+        return log_mass, math.log(1.0 - total + 0.5 * _MISSING)
     return (log_mass if total <= 1.0 + rounding else log_mass - math.log(total)), -math.inf
 
 
@@ -217,7 +228,7 @@ def _mass(log_mass: Floats) -> float:
     return math.fsum(np.exp(log_mass))
 
 
-def _canonical(log_mass: Floats, loss: Floats, lost: float, unseen: float, cut: float) -> AtomPair:
+def _canonical(log_mass: Floats, loss: Floats, lost: float, unseen: float, laws: Laws) -> AtomPair:
     """Atoms sorted by loss, equal losses merged, masses normalised.
 
     Args:
@@ -225,9 +236,9 @@ def _canonical(log_mass: Floats, loss: Floats, lost: float, unseen: float, cut: 
         loss: log(P/Q).
         lost: P's mass where Q has none.
         unseen: Q's mass where P has none.
-        cut: a bound of what is missing of both: P's counts as lost.
+        laws: what the atoms were made of; P's mass that was cut counts as lost.
     """
-    whole = lost + cut
+    whole = lost + laws.cut
     failure = min(1.0, math.nextafter(whole * (1.0 + 16.0 * EPS), math.inf)) if whole > 0.0 else 0.0
     if failure >= 1.0 or not bool(np.any(log_mass > -math.inf)):
         return AtomPair((0.0,), (0.0,), 1.0, 0.0)
@@ -243,4 +254,6 @@ def _canonical(log_mass: Floats, loss: Floats, lost: float, unseen: float, cut: 
         merged[at] = top + math.log(math.fsum(np.exp(group - top)))
     log_mass, loss = merged, loss[starts]
     log_mass = log_mass - math.log(math.fsum(np.exp(log_mass)))
-    return AtomPair(tuple(log_mass.tolist()), tuple(loss.tolist()), failure, (unseen - lost) / (1.0 - lost))
+    deficit = (unseen - lost + laws.doubt) / (1.0 - lost)
+    doubt = failure - lost * (1.0 - 32.0 * EPS) + laws.doubt if failure > 0.0 else 0.0
+    return AtomPair(tuple(log_mass.tolist()), tuple(loss.tolist()), failure, deficit, doubt)

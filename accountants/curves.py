@@ -219,11 +219,12 @@ def _(event: DiscreteGaussian, distance: float) -> Moments:
 @_moments.register
 def _skellam_moments(event: Skellam, distance: float) -> Moments:
     mu, one = event.variance, distance * event.l1_bound
-    two = (distance * event.l2_bound) ** 2
+    two = distance * event.l2_bound * distance * event.l2_bound
 
     def log_moments(k: Floats) -> Floats:
-        extra = np.minimum(((2.0 * k - 1.0) * two + 6.0 * one) / (4.0 * mu) / mu, 1.5 * one / mu)
-        bound: Floats = (k - 1.0) * (k * two / (2.0 * mu) + extra) * (1.0 + 16.0 * EPS)
+        with np.errstate(over="ignore"):
+            extra = np.minimum(((2.0 * k - 1.0) * two + 6.0 * one) / (4.0 * mu) / mu, 1.5 * one / mu)
+            bound: Floats = (k - 1.0) * (k * two / (2.0 * mu) + extra) * (1.0 + 16.0 * EPS)
         return bound
 
     return log_moments

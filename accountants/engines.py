@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from accountants import contour, lattice, profile
+from accountants._gauss import separation
 from accountants._numerics import EPS
 from accountants._points import Law
 from accountants.pairs import AtomPair, Noise, Pair, Shape
@@ -33,6 +34,7 @@ Direction = tuple[tuple[Pair | AtomPair, int], ...]
 #: (ε, an upper end of log δ that is good enough) -> (lower, upper) of log δ.
 LogDelta = Callable[[float, float], tuple[float, float]]
 
+_WIDEST = 1e150  # of the scales whose squares are formed
 _SIDES = (Shape.REMOVE, Shape.ADD)
 
 
@@ -67,10 +69,20 @@ def _sampled(pair: Pair | AtomPair) -> bool:
     return isinstance(pair, Pair) and pair.noise is Noise.GAUSSIAN and pair.shape in _SIDES and pair.size == 1
 
 
+def _scales(direction: Direction) -> list[tuple[float, int]]:
+    """(scale, times) of the unsampled Gaussians."""
+    return [(pair.scale, times) for pair, times in direction if isinstance(pair, Pair) and _unsampled(pair)]
+
+
 def _variance(direction: Direction) -> float:
-    """μ² of the unsampled Gaussians, within 4 EPS."""
-    scales = [(pair.scale, times) for pair, times in direction if isinstance(pair, Pair) and _unsampled(pair)]
-    return math.fsum(times / scale / scale for scale, times in scales)
+    """μ² of the unsampled Gaussians, within 4 EPS where it is above 1e-300."""
+    return math.fsum(times / scale / scale for scale, times in _scales(direction))
+
+
+def _on_a_contour(direction: Direction) -> bool:
+    """Whether Gaussians are all there is, and none so wide that its square is no normal number."""
+    wide = any(scale > _WIDEST for scale, _ in _scales(direction))
+    return all(_unsampled(pair) or _sampled(pair) for pair, _ in direction) and not wide
 
 
 def _either_side(bounds: Callable[[float], tuple[float, float]], log_delta: float) -> tuple[float, float]:
@@ -79,13 +91,13 @@ def _either_side(bounds: Callable[[float], tuple[float, float]], log_delta: floa
 
 
 def _gaussian_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
-    mu = math.sqrt(_variance(direction))
+    mu = separation(_scales(direction))
     low, high = _either_side(lambda log_delta: profile.gaussian_epsilon_bounds(mu, log_delta), log_delta)
     return min(low, sys.float_info.max), high
 
 
 def _gaussian_curve(direction: Direction, tolerance: float) -> LogDelta:
-    mu = math.sqrt(_variance(direction))
+    mu = separation(_scales(direction))
     return lambda epsilon, enough: profile.gaussian_log_delta_bounds(mu, epsilon)
 
 
@@ -149,7 +161,7 @@ ENGINES: tuple[Engine, ...] = (
     Engine("loss lattice", _on_a_lattice, _lattice_epsilon, _lattice_curve),
     Engine(
         "contour",
-        lambda direction: all(_unsampled(pair) or _sampled(pair) for pair, _ in direction),
+        _on_a_contour,
         _contour_epsilon,
         _contour_curve,
     ),

@@ -14,6 +14,7 @@ from functools import singledispatch
 from typing import final
 
 from accountants._checks import check_delta, check_epsilon
+from accountants._gauss import separation
 from accountants._numerics import round_up
 from accountants.accountant import Account, folded
 from accountants.errors import UnsupportedEventError
@@ -212,7 +213,4 @@ def _separation(what: Account | Event, relation: Relation | str | None) -> tuple
     """μ to 4 EPS, 0 for nothing, and the slack."""
     content, held = folded(what, relation, smooth=True)
     scales = [(gaussian_scale(event, held), times) for event, times in content.parts]
-    if not scales:
-        return 0.0, content.slack
-    least = min(scale for scale, _ in scales)
-    return math.sqrt(math.fsum(times * (least / scale) ** 2 for scale, times in scales)) / least, content.slack
+    return separation(scales) if scales else 0.0, content.slack

@@ -40,6 +40,7 @@ Parts = tuple[tuple[AtomPair, int], ...]
 _OFF = 64.0 * EPS  # how far an atom may be from the lattice, relative to the largest loss
 _LONGEST = 1 << 14  # of one pair, in units of the spacing
 _WELL_KNOWN = 1e-9  # relative, of a mass
+_LARGEST = 1e100  # of losses
 _FAINT = 1e-17  # of the mass beyond ε: what is bounded instead of summed up
 
 
@@ -175,7 +176,11 @@ def _composed(parts: Sequence[tuple[AtomPair, int]]) -> Composition:
 def compose(parts: Parts) -> Composition | None:
     """The law of the total loss; None where there is no common lattice, or where it would be too long."""
     arrays = [(np.array(pair.log_p), np.array(pair.loss), times) for pair, times in parts]
+    if any(float(np.abs(loss).max()) > _LARGEST for _, loss, _ in arrays):
+        return None
     spacing = _spacing([loss for _, loss, _ in arrays])
+    if spacing is None:
+        return None
     total = masses(np.zeros(1), np.zeros(1))
     offset, largest, error = 0.0, 0.0, 0.0
     for log_p, loss, times in arrays:
@@ -205,16 +210,18 @@ def _powered(log_p: Floats, loss: Floats, index: Floats, times: int) -> Law | No
     if len(log_p) == 2:
         return binomial(times, float(log_p[1]), float(log_p[0]), int(index[1]))
     law = masses(log_p, index)
-    rest = 16.0 * EPS * math.exp(-float(log_p[loss == 0.0].min(initial=0.0)))
+    rest = 16.0 * EPS * math.exp(min(-float(log_p[loss == 0.0].min(initial=0.0)), LOG_SCALE))
     return power(replace(law, error=law.error + rest), times) if rest < _WELL_KNOWN else None
 
 
-def _spacing(losses: list[Floats]) -> float:
-    """The least gap, made precise by the longest run of gaps; 1 if there is none."""
+def _spacing(losses: list[Floats]) -> float | None:
+    """The least gap, made precise by the longest run of gaps; 1 if there is none, None if that run is too long."""
     gaps = [float(np.diff(loss).min()) for loss in losses if len(loss) > 1]
     if not gaps:
         return 1.0
     least = min(gaps)
+    if max(float(loss[-1] - loss[0]) for loss in losses) > least * (2.0 * _LONGEST):
+        return None
     spans = [(float(loss[-1] - loss[0]), round(float(loss[-1] - loss[0]) / least)) for loss in losses if len(loss) > 1]
     span, count = max(spans, key=lambda row: row[1])
     return span / count
@@ -222,8 +229,12 @@ def _spacing(losses: list[Floats]) -> float:
 
 def _failure(parts: Parts) -> Bounds:
     """Bounds of 1 - prod (1-F)^T: log1p, a sum and expm1, 16 EPS together."""
-    some = [(pair.failure, times) for pair, times in parts if pair.failure > 0.0]
-    if any(failure >= 1.0 for failure, _ in some):
-        return 1.0, 1.0
-    value = -math.expm1(math.fsum(times * math.log1p(-failure) for failure, times in some))
-    return value * (1.0 - 16.0 * EPS), min(value * (1.0 + 16.0 * EPS) + (math.ulp(0.0) if some else 0.0), 1.0)
+    low = _any_fails([(pair.least_failure, times) for pair, times in parts])
+    high = _any_fails([(pair.failure, times) for pair, times in parts])
+    return low * (1.0 - 16.0 * EPS), min(high * (1.0 + 16.0 * EPS) + (math.ulp(0.0) if high > 0.0 else 0.0), 1.0)
+
+
+def _any_fails(failures: list[tuple[float, int]]) -> float:
+    if any(failure >= 1.0 for failure, _ in failures):
+        return 1.0
+    return -math.expm1(math.fsum(times * math.log1p(-failure) for failure, times in failures))

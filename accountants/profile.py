@@ -124,7 +124,7 @@ def _(pair: Pair) -> Curve:
 @curve.register
 def _(pair: AtomPair) -> Curve:
     log_p, loss = np.array(pair.log_p), np.array(pair.loss)
-    return lambda epsilon: with_failure(_atoms_log_delta(log_p, loss, epsilon), pair.failure, pair.failure)
+    return lambda epsilon: with_failure(_atoms_log_delta(log_p, loss, epsilon), pair.least_failure, pair.failure)
 
 
 def _ahead(pair: Pair) -> Curve:
@@ -210,7 +210,8 @@ def _atoms_log_delta(log_p: Floats, loss: Floats, epsilon: float) -> Bounds:
 
 def _loss_doubt(log_p: Floats, loss: Floats) -> Floats:
     """How far losses may be off: what `AtomPair` states, and 2 EPS for a subtraction."""
-    doubt: Floats = EPS * np.abs(loss) * (10.0 + 8.0 * (np.abs(log_p) + np.abs(loss)))
+    with np.errstate(over="ignore"):
+        doubt: Floats = EPS * np.abs(loss) * (10.0 + 8.0 * (np.abs(log_p) + np.abs(loss)))
     return doubt
 
 
@@ -306,7 +307,8 @@ def _(pair: AtomPair, loss: float) -> Tails:
     doubt = _loss_doubt(log_p, losses) + 2.0 * EPS * abs(loss)
     sure, maybe = losses - doubt > loss, losses + doubt > loss
     rest = _REST if bool(np.any(losses[maybe] == 0.0)) else 0.0
-    p = with_failure((_log_mass(log_p[sure], rest)[0], _log_mass(log_p[maybe], rest)[1]), pair.failure, pair.failure)
+    finite = _log_mass(log_p[sure], rest)[0], _log_mass(log_p[maybe], rest)[1]
+    p = with_failure(finite, pair.least_failure, pair.failure)
     kept = math.log1p(-pair.failure) if pair.failure < 1.0 else -math.inf
     log_q, off = log_p - losses, float(doubt.max())
     low, high = _log_mass(log_q[sure], rest)[0] + kept - off, _log_mass(log_q[maybe], rest)[1] + kept + off

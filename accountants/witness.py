@@ -23,7 +23,8 @@ from functools import singledispatch
 import numpy as np
 
 from accountants import lattice
-from accountants._halfline import laws, log_tails
+from accountants._gauss import separation
+from accountants._halfline import is_short, laws, log_tails
 from accountants._numerics import EPS, Floats
 from accountants.conversion import CONVERSIONS
 from accountants.pairs import AtomPair, Noise, Pair, Shape
@@ -36,6 +37,7 @@ _ORDERS = np.geomspace(1e-3, 1e5, 60)
 _CERTIFIED = 2  # thresholds that are composed
 _LEAST, _MOST = 1e-6, 1e8  # scales whose half-lines are tried
 _RAREST = 1e3  # nats
+_LARGEST = 1e100  # of losses: of larger ones nothing is certain here
 _DOUBT = 64.0 * EPS  # by which a coin's losses are lowered
 
 
@@ -77,9 +79,7 @@ def _gaussians(parts: Sequence[tuple[Pair | AtomPair, int]], log_delta: float) -
     ]
     if not scales:
         return 0.0
-    least = min(scale for scale, _ in scales)
-    mu = math.sqrt(math.fsum(times * (least / scale) ** 2 for scale, times in scales)) / least
-    return gaussian_epsilon_bounds(mu, log_delta)[0]
+    return gaussian_epsilon_bounds(separation(scales), log_delta)[0]
 
 
 def _on_lattice(pair: Pair | AtomPair, times: int, log_delta: float) -> list[tuple[float, str]]:
@@ -130,7 +130,8 @@ def _estimate(log_p: Floats, log_q: Floats, times: int, log_delta: float) -> Flo
     rest_p, rest_q = np.log(-np.expm1(log_p)), np.log(-np.expm1(log_q))
     moment = np.logaddexp(log_p + t * (log_p - log_q), rest_p + t * (rest_p - rest_q))
     offset = np.array([CONVERSIONS["improved"].offset(float(order)) for order in _ORDERS])[:, None]
-    estimate: Floats = ((times * np.maximum(moment, 0.0) - log_delta + offset) / t).min(axis=0)
+    with np.errstate(over="ignore"):
+        estimate: Floats = ((times * np.maximum(moment, 0.0) - log_delta + offset) / t).min(axis=0)
     return np.minimum(estimate, times * (log_p - log_q))
 
 
@@ -147,7 +148,7 @@ def thresholds(pair: Pair | AtomPair, log_delta: float) -> tuple[Floats, Floats]
 
 @thresholds.register
 def _(pair: Pair, log_delta: float) -> tuple[Floats, Floats]:
-    if not _LEAST <= pair.scale <= _MOST:
+    if not (_LEAST <= pair.scale <= _MOST and is_short(pair)):
         return np.zeros(0), np.zeros(0)
     both, log_delta = laws(pair), max(log_delta, -_RAREST)
     reach = math.sqrt(-2.0 * log_delta) + 2.0 if pair.noise is Noise.GAUSSIAN else 2.0 - log_delta
@@ -165,11 +166,13 @@ def _(pair: Pair, log_delta: float) -> tuple[Floats, Floats]:
 @thresholds.register
 def _(pair: AtomPair, log_delta: float) -> tuple[Floats, Floats]:
     log_p, loss = np.array(pair.log_p), np.array(pair.loss)
-    size = float((1.0 + np.abs(loss)).max() * (1.0 + np.abs(log_p) + np.abs(loss)).max())
+    size = min(float((1.0 + np.abs(loss)).max()), _LARGEST) * min(
+        float((1.0 + np.abs(log_p) + np.abs(loss)).max()), _LARGEST
+    )
     doubt = EPS * (len(loss) + 32.0 + 16.0 * size)
     kept = 1.0 - pair.failure
     with np.errstate(over="ignore"):
-        above = pair.failure + kept * np.cumsum(np.exp(log_p)[::-1])
+        above = pair.least_failure + kept * np.cumsum(np.exp(log_p)[::-1])
         other = kept * np.cumsum(np.exp(log_p - loss)[::-1])
     steps = np.searchsorted(above, np.exp(np.linspace(max(log_delta, -0.6 * _RAREST), -1e-3, _COUNT)))
     steps = np.unique(np.minimum(steps, len(above) - 1))
