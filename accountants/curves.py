@@ -337,8 +337,8 @@ def _log_factorials() -> Floats:
 def _log1p_sum(log_terms: Floats, magnitude: Floats) -> float:
     """log(1 + sum e^terms), widened by 8 (1 + magnitude) EPS per term."""
     top = float(log_terms.max())
-    if not top > -math.inf:
-        return 0.0
+    if math.isinf(top):
+        return max(0.0, top)
     terms = np.exp(log_terms - top)
     total = float(terms.sum())
     rounding = 8.0 * EPS * (4.0 + float(terms @ magnitude) / total)

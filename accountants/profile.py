@@ -309,9 +309,9 @@ def _(pair: AtomPair, loss: float) -> Tails:
     rest = _REST if bool(np.any(losses[maybe] == 0.0)) else 0.0
     finite = _log_mass(log_p[sure], rest)[0], _log_mass(log_p[maybe], rest)[1]
     p = with_failure(finite, pair.least_failure, pair.failure)
-    kept = math.log1p(-pair.failure) if pair.failure < 1.0 else -math.inf
+    kept = [math.log1p(-failure) if failure < 1.0 else -math.inf for failure in (pair.failure, pair.least_failure)]
     log_q, off = log_p - losses, float(doubt.max())
-    low, high = _log_mass(log_q[sure], rest)[0] + kept - off, _log_mass(log_q[maybe], rest)[1] + kept + off
+    low, high = _log_mass(log_q[sure], rest)[0] + kept[0] - off, _log_mass(log_q[maybe], rest)[1] + kept[1] + off
     return Tails(p, (low - 8.0 * EPS * abs(low), min(high + 8.0 * EPS * abs(high), 0.0)))
 
 

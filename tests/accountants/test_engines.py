@@ -106,3 +106,11 @@ def test_good_enough_saves_work_and_stays_sound():
     high = engine_of(((ADD, 1000),)).epsilon_bounds(((ADD, 1000),), math.log(1e-5), 1e-4, 1.8)[1]
     truth = engine_of(((ADD, 1000),)).epsilon_bounds(((ADD, 1000),), math.log(1e-5), 1e-4, 0.0)
     assert truth[1] <= high <= 1.8
+
+
+def test_noise_whose_square_underflows_has_no_contour():
+    """1/1e200² is 0 in float64, and no separation is."""
+    wide = Pair(Noise.GAUSSIAN, 1e200, Shape.SHIFT)
+    assert engine_of(((REMOVE, 2), (SHIFT, 1))).name == "contour"
+    assert engine_of(((REMOVE, 2), (wide, 1))) is None
+    assert engine_of(((wide, 2),)).name == "closed form"

@@ -27,6 +27,8 @@ COIN = DominatingPair((-4.5, math.log1p(-math.exp(-4.5))), (math.log1p(-math.exp
 
 EXTREMES = {
     "huge contributions": (Skellam(6.9, 5.6e213, 3e290), "add_remove"),
+    "huge contributions, sampled": (PoissonSampled(Skellam(7.5, 9.7, 1.2e298), 0.01), "zero_out"),
+    "huge contributions, replaced": (FixedSizeSampled(Skellam(2.2, 0.3, 1.4e254), 10, 9), "replace_one"),
     "hardly any variance": (Skellam(3e-261, 0.8, 1.1) * 2**53, "add_remove"),
     "hardly any variance, sampled": (FixedSizeSampled(Skellam(3e-261, 0.8, 1.1), 10, 3), "replace_one"),
     "losses that overflow when squared": (DiscreteLaplace(1.3e-256, 2.3), "zero_out"),
@@ -67,8 +69,16 @@ def test_wide_noise_is_not_rounded_away(scale):
         truth = mu / mp.sqrt(2 * mp.pi)
     for event in (Gaussian(scale) * 2, Gaussian(scale) + Gaussian(scale)):
         assert truth <= PLDAccountant().delta(event, epsilon=0.0, relation="add_remove") <= truth * (1 + 1e-9)
-    below = PLDAccountant().delta(PoissonSampled(Gaussian(1e9), 0.5) + event, epsilon=0.0, relation="add_remove")
-    assert below >= truth
+
+
+@pytest.mark.parametrize("noise", [Gaussian(1.0), Laplace(1.0)])
+def test_a_very_large_group_is_bounded(noise):
+    """3000 records sampled at 1e-6: no less than a tenth as many show, no more than the batches that hold any."""
+    few, many = (Group(PoissonSampled(noise, 1e-6), size) for size in (300, 3000))
+    for epsilon in (0.0, 1e-5):
+        least = PLDAccountant().delta(few, epsilon=epsilon, relation="add_remove")
+        most = PLDAccountant().delta(many, epsilon=epsilon, relation="add_remove")
+        assert least < most <= -math.expm1(3000 * math.log1p(-1e-6)) * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("stddev", [5.3, 35.0])
