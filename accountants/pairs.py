@@ -229,7 +229,7 @@ def _(event: PoissonSampled, relation: Relation) -> Pairs:
 @lru_cache(maxsize=64)
 def _(event: FixedSizeSampled, relation: Relation) -> Pairs:
     inner = event.event
-    _check_fixed_size(inner, event)
+    _check_fixed_size(inner, event, relation)
     q = ratio_up(event.batch, event.population)
     if event.batch == 0:
         return (NOTHING,)
@@ -283,13 +283,15 @@ def _(inner: DominatingPair, event: PoissonSampled, relation: Relation) -> None:
 
 
 @singledispatch
-def _check_fixed_size(inner: Event, event: FixedSizeSampled) -> None:
+def _check_fixed_size(inner: Event, event: FixedSizeSampled, relation: Relation) -> None:
     """Refuse what a batch of fixed size says nothing about."""
 
 
 @_check_fixed_size.register
-def _(inner: PureDP, event: FixedSizeSampled) -> None:
+def _(inner: PureDP, event: FixedSizeSampled, relation: Relation) -> None:
     require_relation(inner, inner.relation, Relation.replace_one, "the guarantee under replace_one", outer=event)
+    if relation is Relation.zero_out:  # replacing says nothing about a record that becomes none
+        require_relation(inner, relation, Relation.replace_one, "it in a ledger about replace_one", outer=event)
 
 
 def ratio_up(part: int, whole: int) -> float:

@@ -226,7 +226,12 @@ class DominatingPair(Event):
 
     P is the law with the record, Q without it (under ``replace_one``: with either value), over the same atoms. They
     dominate if :math:`P'(S) - tQ'(S) \le \sup_T P(T) - tQ(T)` for all neighbours, all sets S and every t > 0; the
-    other direction is (Q, P), and both are looked at. Mass that P lacks counts as lost privacy.
+    other direction is (Q, P), and both are looked at. Mass that P lacks, beyond rounding, counts as lost privacy.
+
+    Under a sampler the pair is about the batch. Under :class:`PoissonSampled` P is the law with the record in the batch
+    and Q that without it, also in a ledger about ``zero_out``, where a record that becomes zero must then show no more
+    than one that is not there. Under :class:`FixedSizeSampled` a record of the batch is replaced by another, whatever
+    the ledger's relation.
 
     Args:
         log_p: log-probabilities of P, -inf for none; they sum to 1 within 1e-9.

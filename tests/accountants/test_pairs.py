@@ -302,7 +302,7 @@ def test_a_given_pair_is_looked_at_from_both_sides():
         (FixedSizeSampled(RandomizedResponse(1.0), 4, 2), [], "who answered is known"),
         (PoissonSampled(PureDP(1.0, "add_remove"), 0.5), ["add_remove"], "FixedSizeSampled"),
         (PoissonSampled(PureDP(1.0, "replace_one"), 0.5), [], "the guarantee under add_remove"),
-        (FixedSizeSampled(PureDP(1.0, "replace_one"), 4, 2), ["add_remove", "replace_one", "zero_out"], ""),
+        (FixedSizeSampled(PureDP(1.0, "replace_one"), 4, 2), ["add_remove", "replace_one"], "about replace_one"),
         (FixedSizeSampled(PureDP(1.0, "add_remove"), 4, 2), [], "the guarantee under replace_one"),
         (PoissonSampled(COIN, 0.5), ["add_remove", "zero_out"], "ONE record"),
         (FixedSizeSampled(COIN, 4, 2), ["add_remove", "replace_one", "zero_out"], ""),
