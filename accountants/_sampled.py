@@ -126,8 +126,7 @@ def _(inner: FixedSizeSampled, event: PoissonSampled) -> PoissonSampled:
 @_poisson.register
 def _(inner: RandomizedResponse, event: PoissonSampled) -> PoissonSampled:
     reason = (
-        "whether a record answers at all shows, and no amplification is left; record it unsampled under replace_one, "
-        "or FixedSizeSampled where the batch is fixed and secret"
+        "whether a record answers at all shows, and no amplification is left; record it unsampled under replace_one"
     )
     raise _refuse(event, inner, reason)
 
