@@ -1,13 +1,13 @@
 """The kit must notice: each fault planted in an accountant is caught by the law that is named for it."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from accountants import Gaussian, PoissonSampled, RDPAccountant, Relation, UnsupportedEventError
-from accountants.errors import LawError
-from accountants.testing import EVENTS, LAWS, EventRow, check_laws
+from accountants.errors import EventError, LawError
+from accountants.testing import EVENTS, LAWS, Case, EventRow, broken_laws, check_laws
 
 SAMPLED = EventRow(PoissonSampled, (PoissonSampled(Gaussian(1.0), 0.1),), lambda e: PoissonSampled(e.event, 0.05))
 PLAIN = EVENTS[0]
@@ -42,6 +42,7 @@ def _halved(epsilon, what, delta, relation):
 FAULTS = [
     ("count is list", _listed),
     ("replacing costs more", _halved),
+    ("never below the truth", lambda epsilon, *_: epsilon * 0.5),
     ("noise never hurts", lambda epsilon, what, *_: 1.0 / epsilon if epsilon else 0.0),
     ("delta never hurts", lambda epsilon, what, delta, relation: epsilon * delta),
     ("numbers are valid", lambda epsilon, what, delta, relation: epsilon if delta < 0.5 else -1.0),
@@ -68,7 +69,7 @@ def test_a_planted_fault_is_caught_by_its_law(name, bend):
         for row in (PLAIN, SAMPLED):
             for event in row.examples:
                 for relation in Relation:
-                    law.check(_Faulty(bend), row, event, relation, 1e-6)
+                    law.check(Case(_Faulty(bend), row, event, relation))
 
 
 def test_every_law_but_json_has_a_fault_here():
@@ -78,6 +79,18 @@ def test_every_law_but_json_has_a_fault_here():
 def test_the_report_names_law_event_and_relation():
     with pytest.raises(LawError, match=r"Gaussian\(noise_multiplier=0.4\) under add_remove"):
         check_laws(_Faulty(lambda epsilon, *_: epsilon + 1.0), [PLAIN])
+
+
+def test_a_tolerance_is_relative_and_forgives_no_more():
+    case = Case(_Faulty(_listed), PLAIN, Gaussian(1.0), Relation.add_remove)
+    assert set(broken_laws(case)) == {"count is list", "never below the truth"}
+    assert "count is list" in broken_laws(replace(case, tolerance=0.099))
+    assert "count is list" not in broken_laws(replace(case, tolerance=0.101))
+
+
+def test_the_kit_refuses_a_tolerance_that_is_none():
+    with pytest.raises(EventError, match="tolerance"):
+        check_laws(RDPAccountant(), [PLAIN], tolerance=-0.1)
 
 
 def test_what_is_not_supported_is_not_checked():

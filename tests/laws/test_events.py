@@ -16,7 +16,7 @@ from accountants import (
     Skellam,
     ZCDPAccountant,
 )
-from accountants.testing import EVENTS, LAWS
+from accountants.testing import EVENTS, LAWS, Case
 
 ACCOUNTANTS = [
     PLDAccountant(),
@@ -37,7 +37,7 @@ def test_law(accountant, law, relation):
         if not accountant.supports(event, relation=relation):
             continue
         for delta in (1e-9, 1e-3):
-            law.check(accountant, row, event, relation, delta)
+            law.check(Case(accountant, row, event, relation, delta))
 
 
 def _stated(event):
