@@ -213,7 +213,13 @@ def _moments(event: Event, distance: float) -> Moments | None:
 @_moments.register
 def _(event: DiscreteGaussian, distance: float) -> Moments:
     unit = distance * _gaussian_bound(event) / event.stddev
-    return lambda k: 0.5 * k * (k - 1.0) * unit * unit * (1.0 + 8.0 * EPS)
+
+    def log_moments(k: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            bound: Floats = 0.5 * k * (k - 1.0) * unit * unit * (1.0 + 8.0 * EPS)
+        return bound
+
+    return log_moments
 
 
 @_moments.register

@@ -139,6 +139,7 @@ class Pair:
 
 _DISTANCE = {Relation.add_remove: 1, Relation.zero_out: 1, Relation.replace_one: 2}
 _MOST_ATOMS = 1 << 14
+_LEAST_STDDEV = 1e-100  # of lattice noise: exponents are squares
 _ONE_WAY = (Relation.add_remove, Relation.zero_out)  # Poisson: the two laws differ by one record's presence
 
 Pairs = tuple[Pair | AtomPair, ...]
@@ -328,7 +329,8 @@ def _(event: DiscreteGaussian, outer: Event, distance: int, *, both_sides: bool 
     shift = distance * math.floor(event.l2_bound)
     if not shift:
         return response_laws(0.0)
-    if event.dim > 1 or 2.0 * (39.0 * event.stddev + shift) + 5.0 > _MOST_ATOMS:
+    atoms = 2.0 * (39.0 * event.stddev + shift) + 5.0
+    if event.dim > 1 or atoms > _MOST_ATOMS or event.stddev < _LEAST_STDDEV:
         raise _refused(outer, None, event)
     return discrete_gaussian(event.stddev, shift)
 

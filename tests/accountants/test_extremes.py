@@ -36,6 +36,8 @@ EXTREMES = {
     "the same, many times": (RandomizedResponse(4.5e294) * 10**6, "replace_one"),
     "three answers, hardly any doubt": (RandomizedResponse(7.7e33, 3) * 3, "replace_one"),
     "noise far below the bound": (DiscreteGaussian(0.38, 490.0) * 100, "zero_out"),
+    "hardly any lattice noise": (DiscreteGaussian(1e-300, 3.0) * 3, "add_remove"),
+    "hardly any lattice noise, sampled": (PoissonSampled(DiscreteGaussian(1e-160, 3.0), 0.5), "add_remove"),
     "as many releases as can be counted": (PoissonSampled(Gaussian(0.0123), 1e-9) * 2**53, "add_remove"),
     "noise without end": (Gaussian(2.4e274), "add_remove"),
     "noise without end, sampled": (PoissonSampled(Laplace(6.5e258), 1 - 2.0**-53), "replace_one"),
