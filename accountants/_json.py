@@ -6,6 +6,7 @@ no event can be taken for. NaN is refused.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 from accountants.errors import EventError, LedgerError, RelationError
 from accountants.events import Event
 
-__all__ = ["data_to_event", "event_to_data", "refuse_constant"]
+__all__ = ["data_to_event", "event_to_data", "parse_object", "refuse_constant"]
 
 
 _INFINITIES = {"inf": math.inf, "-inf": -math.inf}
@@ -88,3 +89,19 @@ def _decode_infinity(name: object) -> float:
 def refuse_constant(name: str) -> NoReturn:
     """For json.loads: NaN and the infinities are not JSON, and no parameter of ours."""
     raise LedgerError(f"numbers must be finite, got {name}; the JSON was not written by a ledger.")
+
+
+def parse_object(text: str, schema: str, keys: set[str]) -> dict[str, Any]:
+    """The top object of a JSON text, with exactly the schema and the keys (the schema's among them)."""
+    try:
+        data = json.loads(text, parse_constant=refuse_constant)
+    except (TypeError, ValueError, RecursionError) as fault:
+        if isinstance(fault, LedgerError):
+            raise
+        raise LedgerError(f"text must be JSON of schema {schema!r}: {fault}") from fault
+    if not isinstance(data, dict) or data.get("schema") != schema:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise LedgerError(f"schema must be {schema!r}, got {found!r}; use the version of the package that wrote it.")
+    if set(data) != keys:
+        raise LedgerError(f"JSON of schema {schema!r} must have exactly the keys {sorted(keys)}, got {sorted(data)}.")
+    return data

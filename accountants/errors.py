@@ -7,6 +7,7 @@
     ├─ UnsupportedEventError  (NotImplementedError)  no accountant at hand can soundly hold this event
     ├─ RelationError          (ValueError)           a relation is missing, or is not the one that was promised
     ├─ LedgerError            (ValueError)           a ledger, or its JSON, is not well formed
+    ├─ BudgetExceededError    (RuntimeError)         a release does not fit what is left; nothing was recorded
     ├─ CalibrationError       (RuntimeError)         no parameter in reach meets the target
     └─ LawError               (AssertionError)       an event or accountant breaks a law of accountants.testing
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 __all__ = [
     "AccountingError",
+    "BudgetExceededError",
     "CalibrationError",
     "EventError",
     "LawError",
@@ -50,6 +52,22 @@ class RelationError(AccountingError, ValueError):
 
 class LedgerError(AccountingError, ValueError):
     """A ledger, or its JSON, is not well formed."""
+
+
+class BudgetExceededError(AccountingError, RuntimeError):
+    """A release does not fit what is left of a budget or plan. It was not recorded, and must not be made.
+
+    Attributes:
+        event: the event that was refused.
+        times: how many of them were asked for.
+        remaining: how many would fit.
+    """
+
+    def __init__(self, message: str, *, event: object = None, times: int = 1, remaining: int = 0) -> None:
+        super().__init__(message)
+        self.event = event
+        self.times = times
+        self.remaining = remaining
 
 
 class CalibrationError(AccountingError, RuntimeError):

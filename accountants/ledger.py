@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, Self, final
+from collections.abc import Iterable
+from typing import NamedTuple, Self, final
 
 from accountants._checks import check_count
-from accountants._json import data_to_event, event_to_data, refuse_constant
+from accountants._json import data_to_event, event_to_data, parse_object
+from accountants._release import check_text, read_release
 from accountants.accountant import Accountant
 from accountants.best import best_accountant
-from accountants.errors import LedgerError, UnsupportedEventError
-from accountants.events import Event, Repeated
+from accountants.errors import LedgerError, RelationError, UnsupportedEventError
+from accountants.events import Event
 from accountants.relation import Relation, as_relation
 from accountants.statement import Statement
 
-__all__ = ["Entry", "Ledger"]
+__all__ = ["Entry", "Ledger", "state"]
 
 _SCHEMA = "accountants.ledger/1"
+_KEYS = {"schema", "relation", "unit", "seeded_releases", "entries"}
 
 
 class Entry(NamedTuple):
@@ -51,16 +54,17 @@ class Ledger:
         (1000, 1, 1.828)
     """
 
-    __slots__ = ("_relation", "_rows", "_seeded", "_unit")
+    __slots__ = ("_accepted", "_count", "_relation", "_rows", "_seeded", "_unit")
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     def __init__(self, *, relation: Relation | str, unit: str = "example") -> None:
         self._relation = as_relation(relation)
-        self._unit = _check_text("unit", unit)
+        self._unit = check_text("unit", unit)
         if not self._unit:
             raise LedgerError('unit must be a non-empty string, got ""; say what one record is, for instance "user".')
         self._rows: list[Entry] = []
-        self._seeded = 0
+        self._count = self._seeded = 0
+        self._accepted: set[Event] = set()
 
     @property
     def relation(self) -> Relation:
@@ -83,7 +87,7 @@ class Ledger:
         return self._seeded
 
     def __len__(self) -> int:
-        return sum(times for _, times, _ in self._rows)
+        return self._count
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ledger):
@@ -117,13 +121,9 @@ class Ledger:
             >>> ledger.entries
             (Entry(event=Laplace(noise_multiplier=1.0), times=3, note='histogram'),)
         """
-        event, secure = _event_of(what)
-        times = check_count("times", times, 0, "count the releases.", LedgerError)
-        note = _check_text("note", note)
-        while isinstance(event, Repeated):
-            times *= event.times
-            event = event.event
-        check_count("times", len(self) + times, 0, "a ledger counts that far and no further.", LedgerError)
+        event, times, secure = read_release(what, times)
+        note = check_text("note", note)
+        check_count("times", self._count + times, 0, "a ledger counts that far and no further.", LedgerError)
         last = self._rows[-1] if self._rows else None
         merges = last is not None and last.note == note and last.event == event
         if not merges:
@@ -134,15 +134,19 @@ class Ledger:
             self._rows[-1] = Entry(event, last.times + times, note)
         else:
             self._rows.append(Entry(event, times, note))
+        self._count += times
         self._seeded += 0 if secure else times
 
     def _refuse_unsupported(self, event: Event) -> None:
+        if event in self._accepted:
+            return
         try:
             best_accountant(event, self._relation)
         except UnsupportedEventError as reason:
             raise UnsupportedEventError(
                 f"event cannot be recorded under {self._relation.value}: {reason}", event=event
             ) from reason
+        self._accepted.add(event)
 
     def epsilon(self, *, delta: float, accountant: Accountant | None = None) -> float:
         """An upper bound of epsilon for all that was recorded.
@@ -194,16 +198,82 @@ class Ledger:
             True
         """
         chosen = accountant or best_accountant(self)
-        return Statement(
-            epsilon=chosen.epsilon(self, delta=delta),
-            delta=float(delta),
-            relation=self._relation,
-            unit=self._unit,
-            accountant=str(chosen),
-            releases=len(self),
-            seeded_releases=self._seeded,
-            entries=tuple((repr(event), times, note) for event, times, note in self._rows),
-        )
+        return state(self, chosen.epsilon(self, delta=delta), delta, str(chosen))
+
+    @classmethod
+    def merge(cls, ledgers: Iterable[Ledger]) -> Self:
+        """A ledger of everything that several ledgers hold about the same records: their costs compose.
+
+        Args:
+            ledgers: at least one, of one relation and unit; they stay as they are.
+
+        Raises:
+            LedgerError: there is none, or units differ.
+            RelationError: relations differ.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> one, other = Ledger(relation="add_remove"), Ledger(relation="add_remove")
+            >>> one.record(Gaussian(5.0)), other.record(Gaussian(5.0), times=2)
+            (None, None)
+            >>> Ledger.merge([one, other]).entries
+            (Entry(event=Gaussian(noise_multiplier=5.0), times=3, note=''),)
+        """
+        given = _agreeing(ledgers)
+        merged = cls(relation=given[0].relation, unit=given[0].unit)
+        for ledger in given:
+            for event, times, note in ledger.entries:
+                merged.record(event, times=times, note=note)
+        merged._seeded = sum(ledger.seeded_releases for ledger in given)
+        return merged
+
+    @classmethod
+    def merge_disjoint(cls, ledgers: Iterable[Ledger], *, public_parts: bool = False) -> Self:
+        """A ledger that costs at least what each of several costs that are about disjoint sets of records.
+
+        One record changes what a single one of them is about, so the largest cost counts. Of every event the merged
+        ledger holds the largest count: equal ledgers merge into themselves, and unlike ones are bounded.
+
+        Guarantee:
+            Never below any of the ledgers (``test_disjoint_ledgers_cost_as_the_largest``).
+
+        Args:
+            ledgers: at least one, of one relation and unit; no unit's data may be in more than one of them.
+            public_parts: promise that what a record holds has no influence on the part that it is in. Required under
+                ``replace_one``, where a record that moves would change two parts.
+
+        Raises:
+            LedgerError: there is none, units differ, or the promise is missing under ``replace_one``.
+            RelationError: relations differ.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> shard = Ledger(relation="add_remove")
+            >>> shard.record(Gaussian(5.0), times=3)
+            >>> len(Ledger.merge_disjoint([shard, shard, shard]))
+            3
+
+        References:
+            McSherry 2009, Privacy integrated queries, Theorem 4 (parallel composition).
+        """
+        given = _agreeing(ledgers)
+        merged = cls(relation=given[0].relation, unit=given[0].unit)
+        if merged.relation is Relation.replace_one and public_parts is not True:
+            raise LedgerError(
+                "public_parts must be True under replace_one, where a record whose part depends on what it holds "
+                "would change two parts; if it does, merge the ledgers as about the same records."
+            )
+        most: dict[Event, int] = {}
+        for ledger in given:
+            counts: dict[Event, int] = {}
+            for event, times, _ in ledger.entries:
+                counts[event] = counts.get(event, 0) + times
+            for event, times in counts.items():
+                most[event] = max(most.get(event, 0), times)
+        for event, times in most.items():
+            merged.record(event, times=times, note=f"the most in any of {len(given)} disjoint parts")
+        merged._seeded = min(len(merged), sum(ledger.seeded_releases for ledger in given))
+        return merged
 
     def to_json(self) -> str:
         """The ledger as JSON text, with a schema version; :meth:`from_json` gives it back exactly.
@@ -242,7 +312,9 @@ class Ledger:
             >>> len(Ledger.from_json(Ledger(relation="zero_out").to_json()))
             0
         """
-        data = _parse(text)
+        data = parse_object(text, _SCHEMA, _KEYS)
+        if not isinstance(data["entries"], list):
+            raise LedgerError("entries must be a list; the JSON was not written by a ledger.")
         try:
             ledger = cls(relation=data["relation"], unit=data["unit"])
         except ValueError as fault:
@@ -260,38 +332,41 @@ class Ledger:
         return ledger
 
 
-def _parse(text: str) -> dict[str, Any]:
-    """The top object of a ledger's JSON, with exactly the keys of the schema."""
-    try:
-        data = json.loads(text, parse_constant=refuse_constant)
-    except (TypeError, ValueError, RecursionError) as fault:
-        if isinstance(fault, LedgerError):
-            raise
-        raise LedgerError(f"text must be a ledger's JSON: {fault}") from fault
-    if not isinstance(data, dict) or data.get("schema") != _SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise LedgerError(f"schema must be {_SCHEMA!r}, got {found!r}; use the version of the package that wrote it.")
-    keys = {"schema", "relation", "unit", "seeded_releases", "entries"}
-    if set(data) != keys or not isinstance(data["entries"], list):
-        raise LedgerError(f"ledger JSON must have exactly the keys {sorted(keys)}, and a list of entries.")
-    return data
+def state(ledger: Ledger, epsilon: float, delta: float, accountant: str) -> Statement:
+    """The statement of an epsilon about what a ledger holds.
+
+    Args:
+        ledger: the ledger.
+        epsilon: the upper bound.
+        delta: the delta that it belongs to.
+        accountant: how it was computed.
+    """
+    return Statement(
+        epsilon=epsilon,
+        delta=float(delta),
+        relation=ledger.relation,
+        unit=ledger.unit,
+        accountant=accountant,
+        releases=len(ledger),
+        seeded_releases=ledger.seeded_releases,
+        entries=tuple((repr(event), times, note) for event, times, note in ledger.entries),
+    )
 
 
-def _check_text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise LedgerError(f"{name} must be a string, got {type(value).__name__}; write it in words.")
-    return value
-
-
-def _event_of(what: object) -> tuple[Event, bool]:
-    """The event of an event or a release, and whether its randomness was secure."""
-    if isinstance(what, Event):
-        return what, True
-    event = getattr(what, "event", None)
-    secure = getattr(what, "secure", True)
-    if not isinstance(event, Event) or not isinstance(secure, bool):
-        raise LedgerError(
-            f"what must be an event or a release that carries one, got {type(what).__name__}; a mechanism's release() "
-            "returns such."
-        )
-    return event, secure
+def _agreeing(ledgers: Iterable[Ledger]) -> list[Ledger]:
+    """At least one ledger, all of one relation and unit."""
+    given = list(ledgers)
+    if not given or not all(isinstance(ledger, Ledger) for ledger in given):
+        raise LedgerError("ledgers must be a non-empty iterable of Ledger; give those that are to be one.")
+    first = given[0]
+    for ledger in given[1:]:
+        if ledger.relation is not first.relation:
+            raise RelationError(
+                f"ledgers must have one relation, got {first.relation.value} and {ledger.relation.value}; their "
+                "costs cannot be added."
+            )
+        if ledger.unit != first.unit:
+            raise LedgerError(
+                f"ledgers must have one unit, got {first.unit!r} and {ledger.unit!r}; state both about the same."
+            )
+    return given

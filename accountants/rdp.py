@@ -19,7 +19,7 @@ from accountants.fold import Folded
 from accountants.relation import Relation
 from accountants.slack import Slack, total_slack
 
-__all__ = ["Curve", "RDPAccountant", "rdp_curve"]
+__all__ = ["Curve", "RDPAccountant", "rdp_curve", "total_curve"]
 
 
 @lru_cache(maxsize=4096)
@@ -39,8 +39,18 @@ def _total(content: Folded, relation: Relation) -> tuple[Curve, Slack]:
     return Curve(rdp, pure), total_slack([content.slack, *failures]) if failures else content.slack
 
 
-def _curve_of(what: Account | Event, relation: Relation | str | None) -> tuple[Curve, Slack]:
-    """The curve of the events as they are, or where they have none with lattice Gaussians smoothed."""
+def total_curve(what: Account | Event, relation: Relation | str | None) -> tuple[Curve, Slack]:
+    """The curve of everything and its slack.
+
+    Events are taken as they are; where one has no curve, with lattice Gaussians smoothed.
+
+    Args:
+        what: a ledger, or an event.
+        relation: required with an event.
+
+    Raises:
+        UnsupportedEventError: no sound curve is known.
+    """
     content, held = folded(what, relation)
     try:
         return _total(content, held)
@@ -118,7 +128,7 @@ class RDPAccountant:
             5.221534
         """
         log_delta = _log_down(check_delta(delta))
-        total, slack = _curve_of(what, relation)
+        total, slack = total_curve(what, relation)
 
         def base(log_delta: float) -> float:
             cost = best_epsilon(total.rdp, log_delta, CONVERSIONS[self.conversion], self.orders)
@@ -149,7 +159,7 @@ class RDPAccountant:
             0.0
         """
         target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
-        total, slack = _curve_of(what, relation)
+        total, slack = total_curve(what, relation)
 
         def base(inner: float) -> float:
             if inner >= total.pure_epsilon:
@@ -177,7 +187,7 @@ class RDPAccountant:
         if relation is None and isinstance(what, Event):
             return any(self.supports(what, relation=one) for one in Relation)
         try:
-            _curve_of(what, relation)
+            total_curve(what, relation)
         except UnsupportedEventError:
             return False
         return True

@@ -234,3 +234,84 @@ def test_a_ledger_counts_to_2_to_the_53(what):
     assert ledger.to_json() == before
     assert len(Ledger.from_json(before)) == 2**53 - 5
     assert ledger.epsilon(delta=1e-5) > 1e15
+
+
+def _holding(*rows, relation="add_remove", unit="example"):
+    ledger = Ledger(relation=relation, unit=unit)
+    for event, times in rows:
+        ledger.record(event, times=times)
+    return ledger
+
+
+def test_merged_ledgers_cost_as_one():
+    one, other = _holding((STEP, 5), (Laplace(1.0), 1)), _holding((STEP, 7))
+    one.record(SimpleNamespace(event=Gaussian(3.0), secure=False), times=2, note="seeded")
+    before = one.to_json(), other.to_json()
+    merged = Ledger.merge([one, other])
+    assert merged.entries == (*one.entries, *other.entries)
+    assert (len(merged), merged.seeded_releases) == (15, 2)
+    together = STEP * 12 + Laplace(1.0) + Gaussian(3.0) * 2
+    assert merged.epsilon(delta=1e-6) == epsilon(together, delta=1e-6, relation="add_remove")
+    assert (one.to_json(), other.to_json()) == before
+    assert Ledger.merge([one]) == one
+    assert Ledger.from_json(merged.to_json()) == merged
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.tuples(st.sampled_from([STEP, Laplace(2.0), Gaussian(3.0)]), st.integers(0, 9)), max_size=4),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_disjoint_ledgers_cost_as_the_largest(rows):
+    ledgers = [_holding(*content) for content in rows]
+    merged = Ledger.merge_disjoint(ledgers)
+    for event in (STEP, Laplace(2.0), Gaussian(3.0)):
+        counts = [sum(times for one, times, _ in ledger.entries if one == event) for ledger in ledgers]
+        assert sum(times for one, times, _ in merged.entries if one == event) == max(counts)
+    orders = RDPAccountant(orders=[1.5, 4.0, 32.0])  # without a search, so that more events cost more to the last bit
+    largest = max(orders.epsilon(ledger, delta=1e-6) for ledger in ledgers)
+    assert orders.epsilon(merged, delta=1e-6) >= largest
+    assert Ledger.merge_disjoint([ledgers[0]] * 3).epsilon(delta=1e-6) == pytest.approx(
+        ledgers[0].epsilon(delta=1e-6), rel=1e-12
+    )  # rows of one event are joined, which moves the last bits
+
+
+def test_a_record_that_moves_between_parts_must_be_excluded():
+    shards = [_holding((Gaussian(2.0), 3), relation="replace_one") for _ in range(4)]
+    with pytest.raises(LedgerError, match="public_parts must be True"):
+        Ledger.merge_disjoint(shards)
+    with pytest.raises(LedgerError, match="public_parts must be True"):
+        Ledger.merge_disjoint(shards, public_parts=1)
+    assert len(Ledger.merge_disjoint(shards, public_parts=True)) == 3
+
+
+def test_a_seeded_part_is_not_forgotten():
+    secret, open_ = _holding((STEP, 5)), _holding()
+    open_.record(SimpleNamespace(event=STEP, secure=False), times=4)
+    assert Ledger.merge_disjoint([secret, open_]).seeded_releases == 4
+    assert Ledger.merge_disjoint([open_, open_]).seeded_releases == 4
+
+
+@pytest.mark.parametrize("merge", [Ledger.merge, Ledger.merge_disjoint])
+def test_only_ledgers_of_one_kind_are_merged(merge):
+    with pytest.raises(RelationError, match="one relation"):
+        merge([_holding(), _holding(relation="zero_out")])
+    with pytest.raises(LedgerError, match="one unit"):
+        merge([_holding(), _holding(unit="user")])
+    for given_ in ([], [STEP], ["ledger"]):
+        with pytest.raises(LedgerError, match="ledgers must be"):
+            merge(given_)
+
+
+def test_many_rows_are_recorded_in_constant_time_each(monkeypatch):
+    asked = []
+    monkeypatch.setattr("accountants.ledger.best_accountant", lambda event, relation: asked.append(event))
+    ledger = _ledger()
+    for _ in range(1000):
+        ledger.record(STEP)
+        ledger.record(Gaussian(2.0))
+    assert asked == [STEP, Gaussian(2.0)]
+    assert len(ledger) == 2000
+    assert len(ledger.entries) == 2000

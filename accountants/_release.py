@@ -1,0 +1,48 @@
+"""What is given to be recorded: an event, or a release that carries one. Private."""
+
+from __future__ import annotations
+
+from accountants._checks import check_count
+from accountants.errors import LedgerError
+from accountants.events import Event, Repeated
+
+__all__ = ["check_text", "read_release"]
+
+
+def read_release(what: object, times: int) -> tuple[Event, int, bool]:
+    """(event, times, secure) of what is to be recorded: ``e * n`` is n releases of e.
+
+    Args:
+        what: an event, or a release that carries one.
+        times: how many, >= 0.
+
+    Raises:
+        LedgerError: ``what`` carries no event, or ``times`` is no count.
+    """
+    event, secure = _event_of(what)
+    times = check_count("times", times, 0, "count the releases.", LedgerError)
+    while isinstance(event, Repeated):
+        times *= event.times
+        event = event.event
+    return event, times, secure
+
+
+def check_text(name: str, value: object) -> str:
+    """A string as it is; anything else is refused."""
+    if not isinstance(value, str):
+        raise LedgerError(f"{name} must be a string, got {type(value).__name__}; write it in words.")
+    return value
+
+
+def _event_of(what: object) -> tuple[Event, bool]:
+    """The event of an event or a release, and whether its randomness was secure."""
+    if isinstance(what, Event):
+        return what, True
+    event = getattr(what, "event", None)
+    secure = getattr(what, "secure", True)
+    if not isinstance(event, Event) or not isinstance(secure, bool):
+        raise LedgerError(
+            f"what must be an event or a release that carries one, got {type(what).__name__}; a mechanism's release() "
+            "returns such."
+        )
+    return event, secure
