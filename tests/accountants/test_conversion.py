@@ -1,13 +1,15 @@
 """Conversions: each row against the supremum it stands for, and the search against a fine grid."""
 
+import functools
 import math
 
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from accountants import DominatingPair, RDPAccountant
 from accountants.conversion import CONVERSIONS, best_epsilon, best_log_delta
 
 ROWS = sorted(CONVERSIONS)
@@ -87,3 +89,26 @@ def test_given_orders_are_the_only_ones_used():
     best_epsilon(rdp, -11.5, CONVERSIONS["improved"], (2.0, 8.0))
     best_log_delta(rdp, 3.0, CONVERSIONS["improved"], (2.0, 8.0))
     assert seen == {2.0, 8.0}
+
+
+def _law(weights):
+    total = sum(weights)
+    return tuple(math.log(w / total) if w else -math.inf for w in weights)
+
+
+WEIGHTS = st.tuples(*[st.integers(0, 40)] * 3).filter(any)
+
+
+@given(st.lists(st.tuples(WEIGHTS, WEIGHTS), min_size=1, max_size=3))
+@example([((20, 10, 10), (0, 2, 38))])  # one direction alone says .679 of .7
+@example([((20, 10, 10), (0, 2, 38)), ((0, 2, 38), (20, 10, 10))])
+def test_mass_without_a_partner_on_either_side(laws):
+    """δ(0) of compositions of pairs that lack mass on one side, the other, or both."""
+    events = [DominatingPair(_law(p), _law(q)) for p, q in laws]
+    total = functools.reduce(lambda one, other: one + other, events)
+    p, q = (
+        functools.reduce(np.multiply.outer, (np.exp(getattr(event, name)) for event in events))
+        for name in ("log_p", "log_q")
+    )
+    truth = float(np.maximum(p - q, 0.0).sum())
+    assert RDPAccountant().delta(total, epsilon=0.0, relation="add_remove") >= truth - 1e-13
