@@ -13,10 +13,10 @@ Both inequalities hold for every real ε, which the slack of ``Within`` needs. K
 so log δ is convex and ε has one valley in t: the best real order is found by a one-dimensional search. Every order
 gives a bound, so a search that stopped early costs tightness and nothing else.
 
-*Bretagnolle-Huber where P was normalised*, being without a partner elsewhere: Q's weights sum to an m, and
-:math:`(1-\delta)(m+\delta) \ge (\sum\sqrt{pq})^2 \ge e^{-KL}`, the bound for m <= 1. Where m > 1 the other direction has
-1/m, hence KL(Q/m || P) + log m, and KL(Q/m || P) alone bounds the total variation of P and Q/m, which is at least δ(0). A
-curve is the larger of both directions', and the affinities multiply, so a composition of either kind is covered
+*Bretagnolle-Huber where P was normalised*, having mass without a partner elsewhere: Q's weights sum to an m, and
+:math:`(1-\delta)(m+\delta) \ge (\sum\sqrt{pq})^2 \ge e^{-KL}`, the bound for m <= 1. Where m > 1 the other direction
+has KL(Q/m || P) + log m; and KL(Q/m || P) alone bounds the total variation of P and Q/m, which is at least δ(0). A
+curve is the larger of both directions', and affinities multiply, so compositions of either kind are covered
 (``test_mass_without_a_partner_on_either_side``).
 """
 
