@@ -124,12 +124,12 @@ class Ledger:
         event, times, secure = read_release(what, times)
         note = check_text("note", note)
         check_count("times", self._count + times, 0, "a ledger counts that far and no further.", LedgerError)
+        if times == 0:
+            return
         last = self._rows[-1] if self._rows else None
         merges = last is not None and last.note == note and last.event == event
         if not merges:
             self._refuse_unsupported(event)
-        if times == 0:
-            return
         if last is not None and merges:
             self._rows[-1] = Entry(event, last.times + times, note)
         else:

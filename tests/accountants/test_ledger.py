@@ -15,6 +15,7 @@ from accountants import (
     Ledger,
     LedgerError,
     PoissonSampled,
+    RandomizedResponse,
     RDPAccountant,
     Relation,
     RelationError,
@@ -315,3 +316,10 @@ def test_many_rows_are_recorded_in_constant_time_each(monkeypatch):
     assert asked == [STEP, Gaussian(2.0)]
     assert len(ledger) == 2000
     assert len(ledger.entries) == 2000
+
+
+def test_nothing_of_what_cannot_be_recorded_is_nothing():
+    ledger = Ledger(relation="add_remove")
+    for event in (RandomizedResponse(1.0), RandomizedResponse(1.0) * 0, Gaussian(1.0) + RandomizedResponse(1.0) * 0):
+        ledger.record(event, times=0)
+    assert ledger.entries == ()
