@@ -2,7 +2,7 @@
 
 Modules, in the order data flows: relation, events, slack, fold, accountant (what one is), atoms, pairs, moments,
 curves, conversion, rdp, profile, lattice, contour, engines, composition, witness, pld, gdp, zcdp, best, statement,
-ledger, calibrate, estimates, testing; errors.
+ledger, filters, budget, odometer, plan, calibrate, estimates, testing; errors.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")
@@ -16,9 +16,11 @@ from __future__ import annotations
 from accountants import _grouped, _sampled  # noqa: F401  # they register what their events are made of
 from accountants.accountant import Accountant
 from accountants.best import epsilon
+from accountants.budget import Budget
 from accountants.calibrate import calibrate, max_times
 from accountants.errors import (
     AccountingError,
+    BudgetExceededError,
     CalibrationError,
     EventError,
     LedgerError,
@@ -51,6 +53,8 @@ from accountants.events import (
 )
 from accountants.gdp import GDPAccountant
 from accountants.ledger import Ledger
+from accountants.odometer import Odometer
+from accountants.plan import Plan
 from accountants.pld import Certificate, PLDAccountant
 from accountants.rdp import Curve, RDPAccountant, rdp_curve
 from accountants.relation import Relation
@@ -63,6 +67,8 @@ __all__ = [
     "AccountingError",
     "ApproxDP",
     "BoundedRange",
+    "Budget",
+    "BudgetExceededError",
     "CalibrationError",
     "Certificate",
     "Composed",
@@ -81,7 +87,9 @@ __all__ = [
     "Ledger",
     "LedgerError",
     "NonPrivate",
+    "Odometer",
     "PLDAccountant",
+    "Plan",
     "PoissonSampled",
     "PureDP",
     "RDPAccountant",
