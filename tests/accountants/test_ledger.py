@@ -279,6 +279,12 @@ def test_disjoint_ledgers_cost_as_the_largest(rows):
     )  # rows of one event are joined, which moves the last bits
 
 
+def test_of_disjoint_parts_each_event_counts_most():
+    parts = [_holding((STEP, 3), (Laplace(1.0), 1)), _holding((STEP, 2), (Gaussian(3.0), 1), (STEP, 4))]
+    merged = Ledger.merge_disjoint(parts)
+    assert [(event, times) for event, times, _ in merged.entries] == [(STEP, 6), (Laplace(1.0), 1), (Gaussian(3.0), 1)]
+
+
 def test_a_record_that_moves_between_parts_must_be_excluded():
     shards = [_holding((Gaussian(2.0), 3), relation="replace_one") for _ in range(4)]
     with pytest.raises(LedgerError, match="public_parts must be True"):
