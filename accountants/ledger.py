@@ -238,7 +238,8 @@ class Ledger:
             Never below any of the ledgers (``test_disjoint_ledgers_cost_as_the_largest``).
 
         Args:
-            ledgers: at least one, of one relation and unit; no unit's data may be in more than one of them.
+            ledgers: at least one, of one relation and unit; no unit's data may be in more than one of them, and which
+                one may depend on that unit alone (not on quantiles of all, say).
             public_parts: promise that what a record holds has no influence on the part that it is in. Required under
                 ``replace_one``, where a record that moves would change two parts.
 

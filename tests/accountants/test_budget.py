@@ -6,6 +6,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 import mpmath
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,8 @@ from accountants import (
 from accountants.budget import Budget
 from accountants.curves import Curve, rdp_curve
 from accountants.errors import BudgetExceededError
+from accountants.fold import fold
+from dpkit import Bounded, GaussianMechanism
 from tests.oracles.adversary import hockey_stick, response, strongest
 
 ADD = Relation.add_remove
@@ -238,15 +241,13 @@ def test_failures_need_what_was_set_aside():
 
 
 def test_distances_need_what_was_set_aside():
-    batch = TruncatedPoissonSampled(Gaussian(2.0), 0.01, 1000, 60)
-    each = batch.distance if hasattr(batch, "distance") else None
+    batch = TruncatedPoissonSampled(Gaussian(2.0), 0.01, 1000, 30)
+    each = fold([(batch, 1)]).slack.distance
     assert _budget(order=8.0, epsilon=3.0).remaining(batch) == 0
-    budget = _budget(order=8.0, epsilon=3.0, delta=1e-3, distance=1e-6)
-    room = budget.remaining(batch)
-    assert 0 < room < 10**9
-    budget.record(batch, times=room)
+    budget = _budget(order=8.0, epsilon=3.0, delta=1e-3, distance=10.5 * each)
+    assert budget.remaining(batch) == 10
+    budget.record(batch, times=10)
     assert RDPAccountant().epsilon(budget, delta=1e-3) <= 3.0
-    assert each is None or room * each <= 1e-6
 
 
 def test_everything_set_aside_is_taken_from_the_rest():
@@ -311,6 +312,20 @@ def test_a_budget_goes_where_a_ledger_goes():
     with pytest.raises(TypeError, match="unhashable"):
         hash(budget)
     assert budget != ledger
+
+
+def test_a_mechanism_releases_nothing_that_does_not_fit():
+    mechanism = GaussianMechanism(noise_multiplier=5.0)
+    budget = _budget(method="gdp")
+    query = Bounded(np.zeros(3), bound=1.0)
+    room = budget.remaining(Gaussian(5.0))
+    for _ in range(room):
+        assert mechanism.release(query, ledger=budget).event == Gaussian(5.0)
+    before = _picture(budget)
+    with pytest.raises(BudgetExceededError):
+        mechanism.release(query, ledger=budget)
+    assert _picture(budget) == before
+    assert len(budget) == room > 0
 
 
 # constant time
