@@ -2,7 +2,7 @@
 
 Modules, in the order data flows: relation, events, slack, fold, accountant (what one is), atoms, pairs, moments,
 curves, conversion, rdp, profile, lattice, contour, engines, composition, witness, pld, gdp, zcdp, best, statement,
-ledger, filters, budget, odometer, plan, calibrate, estimates, testing; errors.
+ledger, filters, budget, odometer, plan, calibrate, estimates, interop (other libraries), testing; errors.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")
@@ -52,6 +52,7 @@ from accountants.events import (
     Within,
 )
 from accountants.gdp import GDPAccountant
+from accountants.interop import from_dp_event, to_dp_event
 from accountants.ledger import Ledger
 from accountants.odometer import Odometer
 from accountants.plan import Plan
@@ -106,6 +107,8 @@ __all__ = [
     "ZCDPAccountant",
     "calibrate",
     "epsilon",
+    "from_dp_event",
     "max_times",
     "rdp_curve",
+    "to_dp_event",
 ]
