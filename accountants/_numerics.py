@@ -20,6 +20,7 @@ __all__ = [
     "entropy_remainder",
     "exp_remainder",
     "minimise",
+    "ratio_up",
     "round_down",
     "round_up",
     "sum_up",
@@ -39,6 +40,13 @@ def round_up(value: float, ulps: int = 4) -> float:
 def round_down(value: float, ulps: int = 4) -> float:
     """A float at most ``value`` (1 - ulps EPS); for value >= 0."""
     return max(0.0, math.nextafter(value * (1.0 - ulps * EPS), -math.inf))
+
+
+def ratio_up(part: int, whole: int) -> float:
+    """The least float that is at least part / whole."""
+    ratio = part / whole
+    numerator, denominator = ratio.as_integer_ratio()
+    return ratio if numerator * whole >= part * denominator else math.nextafter(ratio, math.inf)
 
 
 def sum_up(values: Iterable[float]) -> float:

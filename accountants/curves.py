@@ -31,7 +31,7 @@ from typing import final
 
 import numpy as np
 
-from accountants._numerics import EPS, Floats, exp_remainder, round_up
+from accountants._numerics import EPS, Floats, exp_remainder, ratio_up, round_up
 from accountants.errors import UnsupportedEventError
 from accountants.events import (
     ZCDP,
@@ -47,7 +47,7 @@ from accountants.events import (
     Skellam,
 )
 from accountants.moments import convex_bound, majorant, max_log_ratio, moments
-from accountants.pairs import dominating_pairs, ratio_up, require_relation
+from accountants.pairs import dominating_pairs, require_relation
 from accountants.relation import Relation
 
 __all__ = ["Curve", "pair_curve", "rdp_curve"]

@@ -56,6 +56,7 @@ from enum import StrEnum
 from functools import lru_cache, singledispatch
 from typing import final
 
+from accountants._numerics import ratio_up
 from accountants.atoms import (
     NOTHING,
     AtomPair,
@@ -89,7 +90,7 @@ from accountants.events import (
 )
 from accountants.relation import Relation
 
-__all__ = ["AtomPair", "Noise", "Pair", "Pairs", "Shape", "dominating_pairs", "ratio_up", "require_relation"]
+__all__ = ["AtomPair", "Noise", "Pair", "Pairs", "Shape", "dominating_pairs", "require_relation"]
 
 
 @final
@@ -279,7 +280,7 @@ def _(inner: PureDP, event: PoissonSampled, relation: Relation) -> None:
 
 @_check_poisson.register
 def _(inner: DominatingPair, event: PoissonSampled, relation: Relation) -> None:
-    if relation not in _ONE_WAY:
+    if relation is not Relation.add_remove:  # a record that becomes zero may show in a batch that it was in
         raise _refused(event, relation, inner)
 
 
@@ -295,11 +296,10 @@ def _(inner: PureDP, event: FixedSizeSampled, relation: Relation) -> None:
         require_relation(inner, relation, Relation.replace_one, "it in a ledger about replace_one", outer=event)
 
 
-def ratio_up(part: int, whole: int) -> float:
-    """The least float that is at least part / whole."""
-    ratio = part / whole
-    numerator, denominator = ratio.as_integer_ratio()
-    return ratio if numerator * whole >= part * denominator else math.nextafter(ratio, math.inf)
+@_check_fixed_size.register
+def _(inner: DominatingPair, event: FixedSizeSampled, relation: Relation) -> None:
+    if relation is Relation.zero_out:
+        raise _refused(event, relation, inner)
 
 
 @singledispatch
@@ -358,7 +358,8 @@ _ADVICE: dict[type[Event], str] = {
     BoundedRange: "RDPAccountant holds it unsampled; PureDP(epsilon, relation) bounds it wherever it stands",
     DiscreteGaussian: f"the pair needs one coordinate and at most {_MOST_ATOMS} atoms; {_SMOOTHED}",
     DiscreteLaplace: f"the pair needs a shift below {_MOST_ATOMS}; RDPAccountant holds it unsampled",
-    DominatingPair: "a pair is with and without ONE record: sampled by Poisson it needs add_remove or zero_out",
+    DominatingPair: "sampled, a pair is with and without ONE record (Poisson, add_remove) or before and after its "
+    "replacement (fixed size, replace_one or add_remove)",
     PoissonSampled: "groups of sampled records have one for Gaussian and Laplace noise, under add_remove and zero_out; "
     "record the Group unsampled",
     RandomizedResponse: "who answered is known, so sampling hides nothing; record it unsampled",

@@ -229,9 +229,8 @@ class DominatingPair(Event):
     other direction is (Q, P), and both are looked at. Mass that P lacks, beyond rounding, counts as lost privacy.
 
     Under a sampler the pair is about the batch. Under :class:`PoissonSampled` P is the law with the record in the batch
-    and Q that without it, also in a ledger about ``zero_out``, where a record that becomes zero must then show no more
-    than one that is not there. Under :class:`FixedSizeSampled` a record of the batch is replaced by another, whatever
-    the ledger's relation.
+    and Q that without it, in a ledger about ``add_remove``. Under :class:`FixedSizeSampled` a record of the batch is
+    replaced by another, in a ledger about ``replace_one`` or ``add_remove``.
 
     Args:
         log_p: log-probabilities of P, -inf for none; they sum to 1 within 1e-9.
