@@ -236,7 +236,11 @@ def from_dp_event(dp_event: object, relation: Relation | str, *, noise_over: Noi
         Repeated(event=Gaussian(noise_multiplier=2.0), times=3)
     """
     _check_reading(noise_over)
-    return _read(dp_event, _Context(as_relation(relation), noise_over))
+    context = _Context(as_relation(relation), noise_over)
+    try:
+        return _read(dp_event, context)
+    except RecursionError as fault:
+        raise EventError("dp_event must be nested less deeply; write sums and repetitions flat.") from fault
 
 
 def _read(dp_event: Any, context: _Context) -> Event:

@@ -201,4 +201,5 @@ def opacus_accountant() -> type[Any]:
         base = import_module("opacus.accountants.accountant").IAccountant
     except ImportError as fault:
         raise ImportError("opacus must be installed to build its accountant: pip install opacus") from fault
-    return new_class("OpacusAccountant", (_OpacusAccountant, base))
+    described = {"__doc__": _OpacusAccountant.__doc__, "__module__": __name__}
+    return new_class("OpacusAccountant", (_OpacusAccountant, base), exec_body=lambda space: space.update(described))

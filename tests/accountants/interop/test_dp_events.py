@@ -287,6 +287,15 @@ def test_what_is_no_event_is_refused():
             translate(Gaussian(1.0), "add_remove", noise_over="clip")
 
 
+@pytest.mark.parametrize("depth", [100, 10_000])
+def test_what_is_nested_too_deep_is_refused(depth):
+    theirs = GAUSSIAN
+    for _ in range(depth):
+        theirs = dp_event.SelfComposedDpEvent(theirs, 1)
+    with pytest.raises(EventError, match="nested"):
+        from_dp_event(theirs, "add_remove")
+
+
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "dp_accounting.dp_event", None)
     with pytest.raises(ImportError, match="dp_accounting must be installed"):
