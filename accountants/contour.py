@@ -203,6 +203,21 @@ def log_delta_bounds(
 
 def curve(mixture: Mixture, tolerance: float) -> Callable[[float, float], tuple[float, float]]:
     """The same as a function of ε and of an upper end that is good enough; it keeps an integral while that closes."""
+    own, others = _curve(mixture, tolerance), [_curve(more, tolerance) for more in _with_more(mixture)]
+
+    def at(epsilon: float, enough: float) -> tuple[float, float]:
+        low, high = own(epsilon, enough)
+        for other in others if high > enough and high - low > tolerance else ():
+            lower, upper = other(epsilon, enough)
+            if upper - lower <= tolerance:
+                return low, min(high, upper)
+        return low, high
+
+    return at
+
+
+def _curve(mixture: Mixture, tolerance: float) -> Callable[[float, float], tuple[float, float]]:
+    """For the count as it is."""
     kept: list[Contour] = []
     largest = _largest_loss(mixture)
 

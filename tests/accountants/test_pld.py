@@ -234,3 +234,11 @@ def test_bad_input():
         PLD.delta(STEP, epsilon=-1.0, relation="add_remove")
     with pytest.raises(EventError, match="what"):
         PLD.epsilon("ledger", delta=1e-6)
+
+
+@pytest.mark.parametrize(("prob", "noise", "steps"), [(0.05, 1.0, 4), (0.2, 2.0, 2), (0.01, 1.0, 3), (0.5, 5.0, 3)])
+def test_delta_is_the_inverse_of_epsilon_where_more_steps_answer(prob, noise, steps):
+    """A few steps are too few for the integral: both questions are then answered by the same larger count."""
+    event = PoissonSampled(Gaussian(noise), prob) * steps
+    upper = PLD.epsilon(event, delta=1e-5, relation="add_remove")
+    assert PLD.delta(event, epsilon=upper, relation="add_remove") <= 1e-5 * (1.0 + 1e-6)
