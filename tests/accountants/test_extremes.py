@@ -48,7 +48,7 @@ EXTREMES = {
         PoissonSampled(DiscreteGaussian(19.6, 10.8), 1 - 2.0**-53) * 2 + PoissonSampled(COIN, 1e-300),
         "add_remove",
     ),
-    "slack beyond meaning": (Within(FixedSizeSampled(COIN, 2, 1), 1e300, 0.0) * 10**6, "zero_out"),
+    "slack beyond meaning": (Within(FixedSizeSampled(COIN, 2, 1), 1e300, 0.0) * 10**6, "replace_one"),
 }
 
 
