@@ -74,7 +74,8 @@ def compose(
     """The directions, each in one order whatever the order of recording."""
     content, held = folded(what, relation, smooth=smooth)
     found, is_complete = [], True
-    for event, times in sorted(content.parts, key=lambda part: repr(part[0])):
+    # long pairs print alike: their numbers then tell them apart
+    for event, times in sorted(content.parts, key=lambda part: (repr(part[0]), hash(part[0]))):
         try:
             found.append((dominating_pairs(event, held), times))
         except UnsupportedEventError:

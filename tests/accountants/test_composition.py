@@ -6,7 +6,7 @@ import pytest
 
 from accountants import ZCDP, Gaussian, Laplace, PoissonSampled, Relation, UnsupportedEventError, Within
 from accountants.composition import NO_ENGINE, compose, epsilon_of, log_delta_of, smoothed
-from accountants.events import DiscreteGaussian, FixedSizeSampled
+from accountants.events import DiscreteGaussian, DominatingPair, FixedSizeSampled
 from accountants.pairs import Shape
 
 STEP = PoissonSampled(Gaussian(1.0), 0.01)
@@ -54,3 +54,16 @@ def test_no_engine_is_infinite():
     shown = epsilon_of(mirrored, math.log(1e-5), 1e-4)
     assert (shown.lower, shown.upper, shown.upper_from) == (0.0, math.inf, NO_ENGINE)
     assert log_delta_of(mirrored, 1e-4)(1.0) == (-math.inf, 0.0)
+
+
+def test_the_order_of_recording_is_forgotten():
+    """Also for long pairs, which print alike."""
+
+    def slope(ratio):
+        logs = [ratio * k - math.log(sum(math.exp(ratio * j) for j in range(12))) for k in range(12)]
+        return DominatingPair(logs, logs[::-1])
+
+    steep, flat = slope(0.3), slope(0.1)
+    assert repr(steep) == repr(flat)
+    there, back = (compose(event, "add_remove")[0] for event in (steep + flat * 2, flat * 2 + steep))
+    assert there == back
