@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 
@@ -42,6 +42,13 @@ __all__ = ["Certificate", "PLDAccountant"]
 _RDP = RDPAccountant()
 _LARGEST = 1e290
 _UNDERFLOW = -745.0  # log of the smallest float64
+
+
+class _Kept(NamedTuple):
+    """What an account held at one time."""
+
+    relation: Relation
+    entries: tuple[tuple[Event, int, str], ...]
 
 
 @final
@@ -214,22 +221,47 @@ class PLDAccountant:
             >>> PLDAccountant().profile(Gaussian(1.0), epsilons=[0.0, 1.0], relation="add_remove").round(6).tolist()
             [0.382925, 0.126937]
         """
-        targets = [min(check_epsilon(epsilon), _LARGEST) for epsilon in epsilons]  # delta falls in epsilon
-        composition, held = compose(what, relation)
+        targets = [check_epsilon(epsilon) for epsilon in epsilons]
+        at = self.curve(what, relation=relation)
+        return np.array([at(target) for target in targets], dtype=np.float64)
+
+    def curve(self, what: Account | Event, *, relation: Relation | str | None = None) -> Callable[[float], float]:
+        """Delta as a function of epsilon, for whoever searches it: what every epsilon shares is prepared once.
+
+        Args:
+            what: a ledger, as it is now; or an event.
+            relation: required with an event; with a ledger, its own or None.
+
+        Returns:
+            A function from a finite epsilon >= 0 to an upper bound of delta, in [0, 1]; it raises what `delta` would.
+
+        Raises:
+            EventError: ``what`` is neither a ledger nor an event.
+            RelationError: the relation is missing or is not the ledger's.
+
+        Example:
+            >>> from accountants import Gaussian
+            >>> delta = PLDAccountant().curve(Gaussian(1.0), relation="add_remove")
+            >>> round(delta(1.0), 6)
+            0.126937
+        """
+        kept = _Kept(what.relation, what.entries) if isinstance(what, Account) else what
+        composition, held = compose(kept, relation)
         own = self._own_delta(composition)
 
-        def least(target: float) -> float:
+        def least(epsilon: float) -> float:
+            target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
             upper, is_tight = own(target)
             if is_tight:
                 return upper
             others = self._others(
-                lambda: self._own_delta(smoothed(what, held))(target)[0],
-                lambda: _RDP.delta(what, epsilon=target, relation=held),
+                lambda: self._own_delta(smoothed(kept, held))(target)[0],
+                lambda: _RDP.delta(kept, epsilon=target, relation=held),
                 composition,
             )
             return min([upper, *others.values()])
 
-        return np.array([least(target) for target in targets], dtype=np.float64)
+        return least
 
     def supports(self, what: Account | Event, *, relation: Relation | str | None = None) -> bool:
         """Whether every event in ``what`` has a sound curve here.

@@ -242,3 +242,13 @@ def test_delta_is_the_inverse_of_epsilon_where_more_steps_answer(prob, noise, st
     event = PoissonSampled(Gaussian(noise), prob) * steps
     upper = PLD.epsilon(event, delta=1e-5, relation="add_remove")
     assert PLD.delta(event, epsilon=upper, relation="add_remove") <= 1e-5 * (1.0 + 1e-6)
+
+
+def test_a_curve_is_of_what_the_ledger_held_when_it_was_asked_for():
+    ledger = Ledger(relation="add_remove")
+    ledger.record(ZCDP(0.1, "add_remove"), times=3)
+    curve, then = PLD.curve(ledger), PLD.delta(ledger, epsilon=0.5)
+    ledger.record(STEP, times=1000)
+    assert curve(0.5) == then < PLD.delta(ledger, epsilon=0.5)
+    with pytest.raises(EventError, match="epsilon must be >= 0"):
+        curve(-0.5)
