@@ -93,7 +93,8 @@ def calibrate(
         if not seen[1].meets:
             raise CalibrationError(
                 f"bracket must contain a value that meets epsilon {target.epsilon!r}, got high end {high!r}; raise one "
-                f"of them{_because(refusals)}."
+                f"of them{_because(refusals)}.",
+                refusal=_last(refusals),
             )
     fails, meets = sorted(seen[-2:], key=lambda probe: probe.meets)
     return close_in(probe, fails, meets, seen, between).x
@@ -148,7 +149,8 @@ def max_times(
     if seen[-1].meets:
         raise CalibrationError(
             f"epsilon must bind somewhere, got {target.epsilon!r}, which {most} releases meet; the event costs too "
-            "little to count."
+            "little to count.",
+            all_meet=True,
         )
     return int(close_in(probe, seen[-1], seen[-2], seen, between).x)
 
@@ -183,6 +185,10 @@ def _cost_of_plan(
         return math.inf
 
 
+def _last(refusals: list[AccountingError]) -> AccountingError | None:
+    return refusals[-1] if refusals else None
+
+
 def _because(refusals: list[AccountingError]) -> str:
     """The last reason why a value could not be evaluated, for the end of a message."""
     return f" (refused on the way: {str(refusals[-1]).rstrip('.')})" if refusals else ""
@@ -207,11 +213,13 @@ def _find_bracket(probe: Callable[[float], Probe], target: float, refusals: list
     x = seen[-1].x
     if seen[-1].meets:
         raise CalibrationError(
-            f"epsilon must bind somewhere, got {target!r}, which every x down to {x:.1e} meets; give a bracket."
+            f"epsilon must bind somewhere, got {target!r}, which every x down to {x:.1e} meets; give a bracket.",
+            all_meet=True,
         )
     raise CalibrationError(
         f"epsilon must be within reach, got {target!r}, which no x up to {x:.1e} meets; raise epsilon or delta, "
-        f"release less, or give a bracket (the cost must fall as x grows){_because(refusals)}."
+        f"release less, or give a bracket (the cost must fall as x grows){_because(refusals)}.",
+        refusal=_last(refusals),
     )
 
 

@@ -8,7 +8,7 @@
     ├─ RelationError          (ValueError)           a relation is missing, or is not the one that was promised
     ├─ LedgerError            (ValueError)           a ledger, or its JSON, is not well formed
     ├─ BudgetExceededError    (RuntimeError)         a release does not fit what is left; nothing was recorded
-    ├─ CalibrationError       (RuntimeError)         no parameter in reach meets the target
+    ├─ CalibrationError       (RuntimeError)         no parameter in reach meets the target, or every one does
     └─ LawError               (AssertionError)       an event or accountant breaks a law of accountants.testing
 """
 
@@ -71,7 +71,17 @@ class BudgetExceededError(AccountingError, RuntimeError):
 
 
 class CalibrationError(AccountingError, RuntimeError):
-    """No parameter in reach meets the target."""
+    """No parameter in reach meets the target, or every one does.
+
+    Attributes:
+        all_meet: whether every parameter met the target, rather than none.
+        refusal: why the last parameter that had no bound had none, or None.
+    """
+
+    def __init__(self, message: str, *, all_meet: bool = False, refusal: AccountingError | None = None) -> None:
+        super().__init__(message)
+        self.all_meet = all_meet
+        self.refusal = refusal
 
 
 class LawError(AccountingError, AssertionError):

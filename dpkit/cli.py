@@ -18,6 +18,7 @@ import secagg
 from accountants import (
     Accountant,
     AccountingError,
+    CalibrationError,
     Event,
     Gaussian,
     PLDAccountant,
@@ -205,16 +206,35 @@ def _epsilon(options: argparse.Namespace) -> str:
 
 def _calibrate(options: argparse.Namespace) -> str:
     """The ``calibrate`` command."""
-    value = calibrate(
-        lambda noise_multiplier: _event(options, noise_multiplier),
-        epsilon=options.epsilon,
-        delta=options.delta,
-        relation=options.relation,
-        accountant=_ACCOUNTANTS[options.accountant],
-    )
+    _event(options, 1.0)  # what is wrong with the options is said as such, and not taken for too little noise
+    try:
+        value = calibrate(
+            lambda noise_multiplier: _event(options, noise_multiplier),
+            epsilon=options.epsilon,
+            delta=options.delta,
+            relation=options.relation,
+            accountant=_ACCOUNTANTS[options.accountant],
+        )
+    except CalibrationError as reason:
+        raise _out_of_reach(options, reason) from reason
     facts = {"noise_multiplier": value, "epsilon": options.epsilon, **_facts(options)}
     return _said(
         options, facts, f"noise multiplier {rounded_up(value)} keeps epsilon <= {options.epsilon!r} {_terms(options)}"
+    )
+
+
+def _out_of_reach(options: argparse.Namespace, reason: CalibrationError) -> ParameterError:
+    """That no noise multiplier is the least one, in terms of the options."""
+    terms = f"--epsilon must be within reach, got {options.epsilon!r}"
+    if reason.all_meet:
+        return ParameterError(
+            f"{terms}, which is kept without any noise to speak of: steps {options.steps} with sampling probability "
+            f"{options.sampling_prob!r} cost less at delta {options.delta!r}; lower --epsilon or --delta."
+        )
+    why = f" (refused on the way: {str(reason.refusal).rstrip('.')})" if reason.refusal else ""
+    return ParameterError(
+        f"{terms}, which no noise multiplier keeps for steps {options.steps} at delta {options.delta!r}; raise "
+        f"--epsilon or --delta, or lower --steps or --sampling-prob{why}."
     )
 
 

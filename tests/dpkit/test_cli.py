@@ -112,6 +112,29 @@ def test_what_was_typed_is_what_is_said(capsys):
     assert "delta 1.0000004e-05 " in text
 
 
+OUT_OF_REACH = {
+    "no noise multiplier keeps for steps 100": ["--epsilon", "1e-16", *SAMPLED, "--delta", "1e-20"],
+    "kept without any noise": ["--epsilon", "3", "--sampling-prob", "1e-9", "--delta", "1e-5", "--steps", "1"],
+}
+
+
+@pytest.mark.parametrize("text", OUT_OF_REACH)
+def test_a_target_out_of_reach_is_said_in_the_options_own_terms(text, capsys):
+    assert main(["calibrate", *OUT_OF_REACH[text]]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("dpkit calibrate: --epsilon must be within reach, got ")
+    assert text in said
+    assert "bracket" not in said
+    advice = said.partition("; ")[2]
+    assert advice.startswith("raise --epsilon") if "no noise" in text else advice.startswith("lower --epsilon")
+
+
+def test_a_bad_option_is_not_taken_for_too_little_noise(capsys):
+    wrong = ["--sampling-prob", "2", "--steps", "1", "--delta", "1e-5"]
+    assert main(["calibrate", "--epsilon", "1", *wrong]) == 2
+    assert capsys.readouterr().err.startswith("dpkit calibrate: sampling_prob must be in [0, 1], got 2.0; ")
+
+
 BAD = [
     ["demo", "--protocol", "magic"],
     ["demo", "--epsilon", "0"],
