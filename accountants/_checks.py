@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from numbers import Real
 from operator import index
 
+import numpy as np
+from numpy.typing import NDArray
+
 from accountants.errors import AccountingError, EventError
 
 __all__ = [
@@ -14,6 +17,7 @@ __all__ = [
     "check_count",
     "check_delta",
     "check_epsilon",
+    "check_epsilons",
     "check_finite",
     "check_numbers",
     "check_positive",
@@ -113,3 +117,12 @@ def check_delta(value: object) -> float:
 def check_epsilon(value: object) -> float:
     """An epsilon at which a delta can be asked: finite and >= 0."""
     return check_finite("epsilon", value, "ask for delta at a finite epsilon >= 0.")
+
+
+def check_epsilons(values: Iterable[object]) -> NDArray[np.float64]:
+    """Epsilons at which deltas can be asked, shape (n,): each finite and >= 0."""
+    if isinstance(values, np.ndarray) and values.dtype == np.float64 and values.ndim == 1:
+        plain: NDArray[np.float64] = values + 0.0
+        if bool(np.all((plain >= 0.0) & (plain < math.inf))):
+            return plain
+    return np.array([check_epsilon(value) for value in values], dtype=np.float64)

@@ -44,6 +44,7 @@ _MOST_INTERVALS = 2000
 _MOST_WORK = 1.2e7  # nodes x points: about a quarter of a second
 _WORK_A_STEP = 1.5e5  # a few steps decay too slowly for any effort to help
 _FINEST = 7
+_BLOCK = 1 << 18  # phases at a time
 
 
 class Mixture(NamedTuple):
@@ -119,15 +120,23 @@ class Contour:
 
     def log_delta_bounds(self, epsilon: float) -> tuple[float, float]:
         """(lower, upper) of log δ at any real ε."""
-        total, _ = self._total(epsilon)
-        phase = 4.0 * (abs(self.centre) + abs(epsilon)) * self.spacing * np.arange(self.values.size)
-        rounding = EPS * float(np.abs(self.values) @ (phase + (self.values.size + 8.0)))
-        error = (rounding + self.errors) * self.spacing / math.pi + self.tail
-        base = self.log_scale - self.order * epsilon
-        slop = self.scale_error + 8.0 * EPS * (1.0 + abs(self.log_scale) + abs(self.order * epsilon))
-        high, low = total + error, total - error - self._aliases(epsilon, base - slop)
-        upper = base + math.log(high) + slop if high > 0.0 else -math.inf
-        return (base + math.log(low) - slop if low > 0.0 else -math.inf), min(upper, 0.0)
+        low, high = self.log_deltas_bounds(np.array([epsilon]))
+        return float(low[0]), float(high[0])
+
+    def log_deltas_bounds(self, epsilons: Floats) -> tuple[Floats, Floats]:
+        """The same at many ε: two arrays of their length."""
+        modulus = np.abs(self.values)
+        turned = 4.0 * self.spacing * float(modulus @ np.arange(self.values.size))
+        rounding = EPS * (turned * (abs(self.centre) + np.abs(epsilons)) + (self.values.size + 8.0) * modulus.sum())
+        total, error = self._totals(epsilons), (rounding + self.errors) * self.spacing / math.pi + self.tail
+        away = self.order * epsilons
+        base = self.log_scale - away
+        slop = self.scale_error + 8.0 * EPS * (1.0 + abs(self.log_scale) + np.abs(away))
+        high, low = total + error, total - error - self._aliases(epsilons, base - slop)
+        with np.errstate(divide="ignore"):
+            upper = base + np.log(np.maximum(high, 0.0)) + slop
+            lower = base + np.log(np.maximum(low, 0.0)) - slop
+        return lower, np.minimum(upper, 0.0)
 
     def log_delta(self, epsilon: float) -> tuple[float, float]:
         """Plain log δ and its derivative in ε; -inf where rounding leaves nothing."""
@@ -145,16 +154,27 @@ class Contour:
         imag = self.values.real * sine + self.values.imag * cosine
         return float(real.sum()) * self.spacing / math.pi, float(s @ imag) * self.spacing / math.pi
 
-    def _aliases(self, epsilon: float, base: float) -> float:
+    def _totals(self, epsilons: Floats) -> Floats:
+        """The first of `_total` at many ε."""
+        s, total = self.spacing * np.arange(self.values.size), np.empty_like(epsilons)
+        rows = max(1, _BLOCK // s.size)
+        for start in range(0, epsilons.size, rows):
+            block = slice(start, start + rows)
+            angle = np.multiply.outer(self.centre - epsilons[block], s)
+            total[block] = np.cos(angle) @ self.values.real - np.sin(angle) @ self.values.imag
+        return total * (self.spacing / math.pi)
+
+    def _aliases(self, epsilons: Floats, base: Floats) -> Floats:
         """What the images of the curve add at most, relative to e^base."""
         period = 2.0 * math.pi / self.spacing
         away = self.order * period
         left = -away - math.log(-math.expm1(-away)) - base
         order, value = self.beyond
         away = (order - self.order) * period
-        right = log_chernoff(order) + value - order * epsilon - away - math.log(-math.expm1(-away)) - base
-        rounding = 16.0 * EPS * (abs(base) + abs(value) + abs(order * epsilon) + order * period)
-        return math.exp(min(left + rounding, 700.0)) + math.exp(min(right + rounding, 700.0))
+        right = log_chernoff(order) + value - order * epsilons - away - math.log(-math.expm1(-away)) - base
+        rounding = 16.0 * EPS * (np.abs(base) + abs(value) + np.abs(order * epsilons) + order * period)
+        both: Floats = np.exp(np.minimum(left + rounding, 700.0)) + np.exp(np.minimum(right + rounding, 700.0))
+        return both
 
 
 def build(mixture: Mixture, order: float, epsilon: float, log_delta: float, goal: float) -> Contour | None:

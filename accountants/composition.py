@@ -7,8 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
+from accountants._many import at_many
+from accountants._numerics import Floats
 from accountants.accountant import Account, folded
-from accountants.engines import Direction, engine_of
+from accountants.engines import Direction, LogDelta, engine_of
 from accountants.errors import UnsupportedEventError
 from accountants.events import Event
 from accountants.pairs import dominating_pairs
@@ -25,6 +29,7 @@ __all__ = [
     "compose",
     "epsilon_of",
     "log_delta_of",
+    "log_deltas_of",
     "smoothed",
 ]
 
@@ -113,14 +118,37 @@ def epsilon_of(composition: Composition, log_delta: float, tolerance: float) -> 
 
 def log_delta_of(composition: Composition, tolerance: float) -> Callable[[float], tuple[float, float]]:
     """The larger of the directions' log δ, without slack, from both sides, as a function of ε."""
-    engines = [(engine_of(direction), direction) for direction in composition.directions]
-    curves = [None if engine is None else engine.curve(direction, tolerance) for engine, direction in engines]
+    curves = _curves(composition, tolerance)
 
     def at(epsilon: float) -> tuple[float, float]:
         low, high = -math.inf, -math.inf
         for curve in curves:
-            bounds = (-math.inf, 0.0) if curve is None else curve(epsilon, high)
+            bounds = curve(epsilon, high)
             low, high = max(low, bounds[0]), max(high, bounds[1])
         return low, high
 
     return at
+
+
+def log_deltas_of(composition: Composition, tolerance: float) -> Callable[[Floats], tuple[Floats, Floats]]:
+    """The same as a function of many ε, shape (n,), which share work."""
+    curves = _curves(composition, tolerance)
+
+    def at(epsilons: Floats) -> tuple[Floats, Floats]:
+        low, high = np.full_like(epsilons, -math.inf), np.full_like(epsilons, -math.inf)
+        for curve in curves:
+            lower, upper = at_many(curve, epsilons, high)
+            low, high = np.maximum(low, lower), np.maximum(high, upper)
+        return low, high
+
+    return at
+
+
+def _curves(composition: Composition, tolerance: float) -> list[LogDelta]:
+    """Of each direction; nothing is known where no engine answers."""
+    engines = [(engine_of(direction), direction) for direction in composition.directions]
+    return [_unknown if engine is None else engine.curve(direction, tolerance) for engine, direction in engines]
+
+
+def _unknown(epsilon: float, enough: float) -> tuple[float, float]:
+    return -math.inf, 0.0

@@ -17,11 +17,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accountants._integral import Contour, Mixture, build, log_chernoff, saddle_width
-from accountants._numerics import EPS, round_up
+from accountants._many import at_many
+from accountants._numerics import EPS, Floats, round_up
 
-__all__ = ["Mixture", "curve", "epsilon_bounds", "log_delta_bounds"]
+__all__ = ["Curve", "Mixture", "curve", "epsilon_bounds", "log_delta_bounds"]
+
+Indices = NDArray[np.intp]
 
 _ROUNDS = 3
 _LEFT = 0.1  # of the saddle: at a knee the integrand decays much faster a little to the left
@@ -201,55 +208,99 @@ def log_delta_bounds(
     return curve(mixture, tolerance)(epsilon, enough)
 
 
-def curve(mixture: Mixture, tolerance: float) -> Callable[[float, float], tuple[float, float]]:
+@final
+class Curve:
     """The same as a function of ε and of an upper end that is good enough; it keeps an integral while that closes."""
-    own, others = _curve(mixture, tolerance), [_curve(more, tolerance) for more in _with_more(mixture)]
 
-    def at(epsilon: float, enough: float) -> tuple[float, float]:
-        low, high = own(epsilon, enough)
-        for other in others if high > enough and high - low > tolerance else ():
+    __slots__ = ("_chernoff", "_kept", "_largest", "_mixture", "_more", "_tolerance")
+
+    def __init__(self, mixture: Mixture, tolerance: float, more: tuple[Curve, ...] = ()) -> None:
+        self._mixture, self._tolerance, self._more = mixture, tolerance, more
+        self._largest = _largest_loss(mixture)
+        self._kept: Contour | None = None
+        self._chernoff = 0.0, 0.0  # an order, and a bound of ε at δ = 1 there: a line above log δ
+
+    def __call__(self, epsilon: float, enough: float) -> tuple[float, float]:
+        """(lower, upper) of log δ at one ε."""
+        low, high = self._own(epsilon, enough)
+        for other in self._more if high > enough and high - low > self._tolerance else ():
             lower, upper = other(epsilon, enough)
-            if upper - lower <= tolerance:
+            if upper - lower <= self._tolerance:
                 return low, min(high, upper)
         return low, high
 
-    return at
-
-
-def _curve(mixture: Mixture, tolerance: float) -> Callable[[float, float], tuple[float, float]]:
-    """For the count as it is."""
-    kept: list[Contour] = []
-    largest = _largest_loss(mixture)
-
-    def at(epsilon: float, enough: float) -> tuple[float, float]:
-        if epsilon >= largest:
-            return -math.inf, -math.inf
-        if not mixture.is_reachable(1.0):
-            return -math.inf, 0.0
-        low, high = kept[-1].log_delta_bounds(epsilon) if kept else (-math.inf, 0.0)
-        if high - low <= tolerance or high <= enough:
-            return low, high
-        order = _saddle_of_epsilon(mixture, epsilon)
-        high = min(high, _chernoff_log_delta(mixture, order, epsilon))
-        guess, goal = _guess_log_delta(mixture, order, epsilon), math.log(tolerance) - 9.0
-        for _ in range(_ROUNDS):
-            if high <= enough or high - low <= tolerance:
+    def at_many(self, epsilons: Floats, enough: Floats) -> tuple[Floats, Floats]:
+        """(lower, upper) of log δ at many ε: an integral at one of them serves all that it closes."""
+        low, high = np.full_like(epsilons, -math.inf), np.where(epsilons < self._largest, 0.0, -math.inf)
+        left = np.argsort(epsilons, kind="stable")
+        left = left[epsilons[left] < self._largest]
+        place, span = left.size // 4, left.size  # few nodes serve a point near 0 from its right
+        while left.size:
+            index, first = left[place], left[0]
+            low[index], high[index] = self(float(epsilons[index]), float(enough[index]))
+            left = np.delete(left, place)
+            start = max(0, place - span)
+            closed = start + self._closed(epsilons, enough, low, high, left[start : place + span])
+            if not closed.size:
                 break
-            order = _left(mixture, order)
-            contour = build(mixture, order, epsilon, guess, goal)
+            reach, span = max(0.0, float(epsilons[left[closed[-1]]] - epsilons[index])), 16 + 4 * closed.size
+            left = np.delete(left, closed)
+            ahead = epsilons[left[0]] + reach if left.size and left[0] != first else -math.inf
+            place = max(0, int(np.searchsorted(epsilons[left], ahead, side="right")) - 1)
+        for index in left:
+            low[index], high[index] = self(float(epsilons[index]), float(enough[index]))
+        return low, high
+
+    def _closed(self, epsilons: Floats, enough: Floats, low: Floats, high: Floats, left: Indices) -> Indices:
+        """Which places of those left are closed by what is kept; their ends are written."""
+        asked = epsilons[left]
+        lower, upper = np.full_like(asked, -math.inf), self._line(asked)
+        if self._kept is not None:
+            lower, high_too = self._kept.log_deltas_bounds(asked)
+            upper = np.minimum(upper, high_too)
+        closed = np.flatnonzero(upper <= np.maximum(lower + self._tolerance, enough[left]))
+        low[left[closed]], high[left[closed]] = lower[closed], upper[closed]
+        return closed
+
+    def _line(self, epsilons: Floats) -> Floats:
+        """Chernoff's bound of log δ: log δ at which his ε is this one, rounded up; at most 0."""
+        order, start = self._chernoff
+        return np.minimum(order * (start - epsilons + 8.0 * EPS * np.abs(epsilons)), 0.0)
+
+    def _own(self, epsilon: float, enough: float) -> tuple[float, float]:
+        """For the count as it is."""
+        if epsilon >= self._largest:
+            return -math.inf, -math.inf
+        if not self._mixture.is_reachable(1.0):
+            return -math.inf, 0.0
+        low, high = self._kept.log_delta_bounds(epsilon) if self._kept else (-math.inf, 0.0)
+        if high - low <= self._tolerance or high <= enough:
+            return low, high
+        order = _saddle_of_epsilon(self._mixture, epsilon)
+        self._chernoff = order, _chernoff_epsilon(self._mixture, order, 0.0)
+        high = min(high, float(self._line(np.array([epsilon]))[0]))
+        guess, goal = _guess_log_delta(self._mixture, order, epsilon), math.log(self._tolerance) - 9.0
+        for _ in range(_ROUNDS):
+            if high <= enough or high - low <= self._tolerance:
+                break
+            order = _left(self._mixture, order)
+            contour = build(self._mixture, order, epsilon, guess, goal)
             if contour is not None:
-                kept[:] = [contour]
+                self._kept = contour
                 lower, upper = contour.log_delta_bounds(epsilon)
                 low, high = max(low, lower), min(high, upper)
                 guess, goal = high, goal - 7.0
         return low, high
 
-    return at
+
+@at_many.register
+def _(curve: Curve, epsilons: Floats, enough: Floats) -> tuple[Floats, Floats]:
+    return curve.at_many(epsilons, enough)
 
 
-def _chernoff_log_delta(mixture: Mixture, order: float, epsilon: float) -> float:
-    """Chernoff's bound of log δ at any order: log δ at which his ε is this one, rounded up."""
-    return order * (_chernoff_epsilon(mixture, order, 0.0) - epsilon + 8.0 * EPS * abs(epsilon))
+def curve(mixture: Mixture, tolerance: float) -> Curve:
+    """The bounds of `log_delta_bounds` as a function that shares work between many ε."""
+    return Curve(mixture, tolerance, tuple(Curve(more, tolerance) for more in _with_more(mixture)))
 
 
 def _guess_log_delta(mixture: Mixture, order: float, epsilon: float) -> float:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from accountants._checks import check_delta, check_epsilon, check_positive
-from accountants._numerics import Floats, round_up
+from accountants._checks import check_delta, check_epsilon, check_epsilons, check_positive
+from accountants._numerics import EPS, Floats, round_up
 from accountants.accountant import Account
 from accountants.composition import (
     AT_LEAST_ZERO,
@@ -29,6 +30,7 @@ from accountants.composition import (
     compose,
     epsilon_of,
     log_delta_of,
+    log_deltas_of,
     smoothed,
 )
 from accountants.errors import EventError, UnsupportedEventError
@@ -201,7 +203,7 @@ class PLDAccountant:
     def profile(
         self, what: Account | Event, *, epsilons: Sequence[float] | Floats, relation: Relation | str | None = None
     ) -> Floats:
-        """Upper bounds of delta at many epsilons: cheaper than one by one, cheapest in rising or falling order.
+        """Upper bounds of delta at many epsilons, which share work: much cheaper than one by one.
 
         Args:
             what: a ledger, or an event.
@@ -221,9 +223,13 @@ class PLDAccountant:
             >>> PLDAccountant().profile(Gaussian(1.0), epsilons=[0.0, 1.0], relation="add_remove").round(6).tolist()
             [0.382925, 0.126937]
         """
-        targets = [check_epsilon(epsilon) for epsilon in epsilons]
-        at = self.curve(what, relation=relation)
-        return np.array([at(target) for target in targets], dtype=np.float64)
+        targets = np.minimum(check_epsilons(epsilons), _LARGEST)  # delta falls in epsilon
+        kept = _kept(what)
+        composition, held = compose(kept, relation)
+        upper, is_tight = self._own_deltas(composition, targets)
+        for index in np.flatnonzero(~is_tight):
+            upper[index] = self._handed_over(kept, held, composition, float(targets[index]), float(upper[index]))
+        return upper
 
     def curve(self, what: Account | Event, *, relation: Relation | str | None = None) -> Callable[[float], float]:
         """Delta as a function of epsilon, for whoever searches it: what every epsilon shares is prepared once.
@@ -245,21 +251,14 @@ class PLDAccountant:
             >>> round(delta(1.0), 6)
             0.126937
         """
-        kept = _Kept(what.relation, what.entries) if isinstance(what, Account) else what
+        kept = _kept(what)
         composition, held = compose(kept, relation)
         own = self._own_delta(composition)
 
         def least(epsilon: float) -> float:
             target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
             upper, is_tight = own(target)
-            if is_tight:
-                return upper
-            others = self._others(
-                lambda: self._own_delta(smoothed(kept, held))(target)[0],
-                lambda: _RDP.delta(kept, epsilon=target, relation=held),
-                composition,
-            )
-            return min([upper, *others.values()])
+            return upper if is_tight else self._handed_over(kept, held, composition, target, upper)
 
         return least
 
@@ -311,6 +310,17 @@ class PLDAccountant:
             raise refused
         return found
 
+    def _handed_over(
+        self, what: Account | Event, held: Relation, composition: Composition, epsilon: float, upper: float
+    ) -> float:
+        """The least of an upper end of δ that the engines left open and those of the others."""
+        others = self._others(
+            lambda: self._own_delta(smoothed(what, held))(epsilon)[0],
+            lambda: _RDP.delta(what, epsilon=epsilon, relation=held),
+            composition,
+        )
+        return min([upper, *others.values()])
+
     def _is_tight(self, lower: float, upper: float) -> bool:
         return lower == upper or upper - lower <= self.tolerance * upper < math.inf
 
@@ -350,3 +360,23 @@ class PLDAccountant:
             return upper, max(gaps) <= self.tolerance
 
         return at
+
+    def _own_deltas(self, composition: Composition, epsilons: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """The same at many ε."""
+        if not composition.is_complete:
+            return np.ones_like(epsilons), np.zeros(epsilons.shape, dtype=bool)
+        curve = log_deltas_of(composition, self.tolerance)
+        is_tight = np.ones(epsilons.shape, dtype=bool)
+
+        def base(inner: Floats) -> Floats:
+            low, high = curve(inner)
+            is_tight[:] = (high < _UNDERFLOW) | (high <= low + self.tolerance)
+            up = np.nextafter(np.exp(high) * (1.0 + 16.0 * EPS), math.inf)
+            return np.where(high > -math.inf, np.minimum(up, 1.0), 0.0)
+
+        return composition.slack.deltas(base, epsilons), is_tight
+
+
+def _kept(what: Account | Event) -> Account | Event:
+    """What an account holds now; an event is itself."""
+    return _Kept(what.relation, what.entries) if isinstance(what, Account) else what

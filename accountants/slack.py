@@ -36,7 +36,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import final
 
-from accountants._numerics import EPS, round_down, round_up
+import numpy as np
+
+from accountants._numerics import EPS, Floats, round_down, round_up
 
 __all__ = ["Slack", "total_slack"]
 
@@ -144,20 +146,47 @@ class Slack:
 
         Args:
             base: a real ε₀, maybe negative -> an upper bound of δ₀.
-            epsilon: >= 0.
+            epsilon: any real number.
         """
+        return float(self.deltas(lambda inner: np.array([base(float(inner[0]))]), np.array([epsilon]))[0])
+
+    def deltas(self, base: Callable[[Floats], Floats], epsilons: Floats) -> Floats:
+        """The same at many epsilons, shape (n,)."""
         shift = _sum_up(self.up, self.down)
         if shift == math.inf:
-            return 1.0
-        inner = min(1.0, base(math.nextafter(epsilon - shift, -math.inf) if shift else epsilon))
+            return np.ones_like(epsilons)
+        inner = np.minimum(base(np.nextafter(epsilons - shift, -math.inf) if shift else epsilons), 1.0)
         if not (self.up or self.failure or self.distance):
-            return max(0.0, inner)
-        if self.failure >= 1.0 or self.up >= _LOG_MAX or (self.distance and epsilon >= _LOG_MAX):
-            return 1.0 if self.failure or self.distance or inner > 0.0 else 0.0
-        apart = (1.0 + math.exp(epsilon)) * self.distance if self.distance else 0.0
-        apart *= 1.0 + 8.0 * EPS * (1.0 + epsilon)
-        whole = math.exp(self.up) * (self.failure + (1.0 - self.failure) * inner + apart)
-        return min(1.0, round_up(whole, 16 + math.ceil(4.0 * self.up))) if whole > 0.0 else 0.0
+            return np.maximum(inner, 0.0)
+        if self.failure >= 1.0 or self.up >= _LOG_MAX:
+            return np.where(inner > 0.0, 1.0, 1.0 if self.failure or self.distance else 0.0)
+        whole = math.exp(self.up) * (self.failure + (1.0 - self.failure) * inner + self._apart(epsilons, 1.0))
+        whole = np.nextafter(whole * (1.0 + (16 + math.ceil(4.0 * self.up)) * EPS), math.inf)
+        return np.where((inner > 0.0) | (self.failure + self.distance > 0.0), np.minimum(whole, 1.0), 0.0)
+
+    def lower_deltas(self, base: Callable[[Floats], Floats], epsilons: Floats) -> Floats:
+        """Lower bounds of the module's right-hand side, or of 1 where that is larger.
+
+        Args:
+            base: real ε₀, shape (n,) -> lower bounds of δ₀.
+            epsilons: any real numbers, shape (n,).
+        """
+        if self.up >= _LOG_MAX or self.down == math.inf:
+            return np.zeros_like(epsilons)
+        shift = round_down(self.up + self.down)
+        inner = base(np.nextafter(epsilons - shift, math.inf) if shift else epsilons)
+        if not (self.up or self.failure or self.distance):
+            return inner
+        whole = math.exp(self.up) * (self.failure + (1.0 - self.failure) * inner + self._apart(epsilons, -1.0))
+        return np.clip(whole * (1.0 - (16 + math.ceil(4.0 * self.up)) * EPS), 0.0, 1.0)
+
+    def _apart(self, epsilons: Floats, side: float) -> Floats:
+        """What the distance adds, rounded up (side 1) or down (side -1)."""
+        if not self.distance:
+            return np.zeros_like(epsilons)
+        apart = (1.0 + np.exp(np.minimum(epsilons, _LOG_MAX))) * self.distance
+        apart *= 1.0 + side * 8.0 * EPS * (1.0 + np.minimum(np.abs(epsilons), _LOG_MAX))
+        return np.where(epsilons >= _LOG_MAX, 1.0 if side > 0.0 else apart, apart)
 
     def _log_left(self, log_delta: float, epsilon: float, side: float) -> float:
         """The log δ₀ that leaves the whole at delta, rounded down (side -1) or up (side 1); -inf for nothing."""

@@ -9,6 +9,7 @@ from accountants._checks import (
     check_count,
     check_delta,
     check_epsilon,
+    check_epsilons,
     check_finite,
     check_numbers,
     check_positive,
@@ -59,6 +60,25 @@ def test_delta_is_strictly_between_zero_and_one(wrong):
 def test_epsilon_is_finite(wrong):
     with pytest.raises(EventError, match="epsilon"):
         check_epsilon(wrong)
+
+
+@pytest.mark.parametrize("given", [[0.0, 2], (np.float32(0.0), 2.0), np.array([-0.0, 2.0]), np.array([0, 2])])
+def test_epsilons_become_floats(given):
+    epsilons = check_epsilons(given)
+    assert epsilons.dtype == np.float64
+    assert repr(epsilons.tolist()) == "[0.0, 2.0]"
+
+
+def test_epsilons_are_copied():
+    given = np.array([1.0])
+    assert check_epsilons(given) is not given
+
+
+@pytest.mark.parametrize("wrong", [-1e-9, math.inf, math.nan])
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_each_of_many_epsilons_is_finite(wrong, kind):
+    with pytest.raises(EventError, match="epsilon"):
+        check_epsilons(kind([1.0, wrong]))
 
 
 def test_a_message_never_prints_something_long():

@@ -4,10 +4,14 @@ import math
 import tracemalloc
 
 import mpmath as mp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accountants import contour
+from accountants._integral import build
+from accountants._many import at_many
 from accountants._points import Law
 from accountants.contour import Mixture, curve, epsilon_bounds, log_delta_bounds
 from tests.oracles import sampled as oracle
@@ -163,6 +167,64 @@ def test_a_curve_keeps_its_integral():
         assert upper - lower <= 1e-4
 
 
+EVERYWHERE = np.array([1.75, -2.5, 0.0, 1.0, 1.0, 0.4])
+
+
+@pytest.mark.parametrize("name", LEDGERS)
+def test_many_at_once_hold_the_integral_of_mpmath(name):
+    mixture, _ = LEDGERS[name]
+    lower, upper = at_many(curve(mixture, 1e-4), EVERYWHERE, np.full_like(EVERYWHERE, -math.inf))
+    for epsilon, low, high in zip(EVERYWHERE.tolist(), lower.tolist(), upper.tolist(), strict=True):
+        truth = oracle.log_delta(mixture.parts, mixture.variance, epsilon, _order(mixture, epsilon))
+        assert low <= truth <= high
+        assert high - low <= 1e-4 or low == -math.inf
+
+
+@pytest.mark.parametrize("add", [False, True])
+def test_few_integrals_serve_many(monkeypatch, add):
+    built = []
+
+    def counted(*given):
+        built.append(given)
+        return build(*given)
+
+    monkeypatch.setattr(contour, "build", counted)
+    epsilons = np.linspace(0.0, 6.0, 1000)
+    mixture = Mixture(((Law(1.0, 0.01, add), 10**4),), 0.0)
+    lower, upper = at_many(curve(mixture, 1e-4), epsilons, np.full_like(epsilons, -math.inf))
+    assert np.all(upper - lower <= 1e-4)
+    assert len(built) <= 4
+
+
+def test_many_and_one_enclose_the_same_number():
+    mixture = LEDGERS["three kinds"][0]
+    epsilons = np.linspace(-3.0, 12.0, 97)
+    lower, upper = at_many(curve(mixture, 1e-4), epsilons, np.full_like(epsilons, -math.inf))
+    for epsilon, low, high in zip(epsilons.tolist(), lower.tolist(), upper.tolist(), strict=True):
+        one = log_delta_bounds(mixture, epsilon, 1e-4)
+        assert low <= one[1]
+        assert one[0] <= high
+
+
+def test_many_that_are_good_enough_are_not_improved():
+    mixture = LEDGERS["adding"][0]
+    epsilons = np.linspace(0.1, 3.0, 7)
+    at_one = [log_delta_bounds(mixture, epsilon, 1e-4) for epsilon in epsilons]
+    lower, upper = at_many(curve(mixture, 1e-4), epsilons, np.zeros_like(epsilons))
+    assert np.all(lower == -math.inf)
+    assert all(high >= one[0] for high, one in zip(upper.tolist(), at_one, strict=True))
+
+
+def test_many_beyond_the_largest_loss_are_nothing():
+    mixture = Mixture(((Law(0.5, 0.1, True), 3),), 0.0)
+    most = -3.0 * math.log1p(-0.1)
+    epsilons = most * np.array([1.0 + 1e-13, 0.5, 2.0, 0.99])
+    lower, upper = at_many(curve(mixture, 1e-4), epsilons, np.full_like(epsilons, -math.inf))
+    assert (lower == upper).tolist() == [True, False, True, False]
+    assert upper[0] == upper[2] == -math.inf
+    assert np.all(upper[[1, 3]] > -math.inf)
+
+
 @pytest.mark.parametrize("law", [Law(1e-9, 0.5, False), Law(0.003, 0.01, False), Law(1.0, 1e-300, False)], ids=str)
 def test_what_has_no_grid_is_not_bounded(law):
     assert epsilon_bounds(Mixture(((law, 10),), 0.0), -11.5, 1e-4) == (0.0, math.inf)
@@ -186,6 +248,19 @@ def mixtures(draw):
     parts = draw(st.lists(st.tuples(st.tuples(SCALES, PROBS), TIMES), max_size=3))
     variance = draw(st.floats(math.log(1e-8), math.log(1e4)).map(math.exp)) if not parts or draw(st.booleans()) else 0.0
     return Mixture(tuple((Law(*law, add), times) for law, times in parts), variance)
+
+
+@given(st.lists(st.floats(-6.0, 20.0), min_size=1, max_size=6), st.data())
+def test_many_in_any_ledger_are_numbers_in_order(epsilons, data):
+    mixture = data.draw(mixtures())
+    enough = data.draw(st.floats(-50.0, 0.0))
+    lower, upper = at_many(curve(mixture, 1e-4), np.array(epsilons), np.full(len(epsilons), enough))
+    assert np.all(lower <= upper)
+    assert np.all(upper <= 0.0)
+    for epsilon, low, high in zip(epsilons, lower.tolist(), upper.tolist(), strict=True):
+        one = log_delta_bounds(mixture, epsilon, 1e-4)
+        assert low <= one[1]
+        assert one[0] <= high
 
 
 LOG_DELTAS = st.floats(math.log(1e-4), math.log(690.0)).map(lambda x: -math.exp(x))
