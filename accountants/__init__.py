@@ -2,7 +2,8 @@
 
 Modules, in the order data flows: relation, events, slack, fold, accountant (what one is), atoms, pairs, moments,
 curves, conversion, rdp, profile, lattice, contour, engines, composition, witness, pld, gdp, zcdp, best, statement,
-ledger, filters, budget, odometer, plan, calibrate, joint, estimates, interop (other libraries), testing; errors.
+assumptions, terms, ledger, filters, budget, odometer, plan, calibrate, joint, estimates, interop (other libraries),
+testing; errors.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from accountants.errors import EventError, LedgerError, RelationError
@@ -91,17 +93,32 @@ def refuse_constant(name: str) -> NoReturn:
     raise LedgerError(f"numbers must be finite, got {name}; the JSON was not written by a ledger.")
 
 
-def parse_object(text: str, schema: str, keys: set[str]) -> dict[str, Any]:
-    """The top object of a JSON text, with exactly the schema and the keys (the schema's among them)."""
+def parse_object(
+    text: str, schema: str, keys: set[str], older: Mapping[str, set[str]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The top object of a JSON text, with exactly the keys of its schema (the schema's own among them).
+
+    Args:
+        text: the JSON text.
+        schema: the schema that is written today.
+        keys: the keys of it.
+        older: the keys of each schema that can still be read.
+    """
     try:
         data = json.loads(text, parse_constant=refuse_constant)
     except (TypeError, ValueError, RecursionError) as fault:
         if isinstance(fault, LedgerError):
             raise
         raise LedgerError(f"text must be JSON of schema {schema!r}: {fault}") from fault
-    if not isinstance(data, dict) or data.get("schema") != schema:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise LedgerError(f"schema must be {schema!r}, got {found!r}; use the version of the package that wrote it.")
-    if set(data) != keys:
-        raise LedgerError(f"JSON of schema {schema!r} must have exactly the keys {sorted(keys)}, got {sorted(data)}.")
+    known = {**older, schema: keys}
+    found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+    if not isinstance(data, dict) or not isinstance(found, str) or found not in known:
+        raise LedgerError(
+            f"schema must be {' or '.join(map(repr, known))}, got {str(found)[:60]!r}; use the version of the package "
+            "that wrote it."
+        )
+    if set(data) != known[found]:
+        raise LedgerError(
+            f"JSON of schema {found!r} must have exactly the keys {sorted(known[found])}, got {sorted(data)}."
+        )
     return data

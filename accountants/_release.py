@@ -9,8 +9,10 @@ from accountants.events import Event, Repeated
 __all__ = ["check_text", "read_release"]
 
 
-def read_release(what: object, times: int) -> tuple[Event, int, bool]:
+def read_release(what: object, times: int) -> tuple[Event, int, bool | None]:
     """(event, times, secure) of what is to be recorded: ``e * n`` is n releases of e.
+
+    ``secure`` is what the release says of its randomness; None if it says nothing, as an event typed by hand.
 
     Args:
         what: an event, or a release that carries one.
@@ -34,13 +36,13 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
-def _event_of(what: object) -> tuple[Event, bool]:
-    """The event of an event or a release, and whether its randomness was secure."""
+def _event_of(what: object) -> tuple[Event, bool | None]:
+    """The event of an event or a release, and what is said of its randomness."""
     if isinstance(what, Event):
-        return what, True
+        return what, None
     event = getattr(what, "event", None)
-    secure = getattr(what, "secure", True)
-    if not isinstance(event, Event) or not isinstance(secure, bool):
+    secure = getattr(what, "secure", None)
+    if not isinstance(event, Event) or not (secure is None or isinstance(secure, bool)):
         raise LedgerError(
             f"what must be an event or a release that carries one, got {type(what).__name__}; a mechanism's release() "
             "returns such."

@@ -13,10 +13,11 @@ from accountants._release import read_release
 from accountants.errors import BudgetExceededError, EventError, LedgerError, RelationError, UnsupportedEventError
 from accountants.events import Event
 from accountants.filters import RULES, Charge, Rule, Sums, log_remainder, order_for
-from accountants.ledger import Entry, Ledger, state
+from accountants.ledger import Entry, Ledger
 from accountants.relation import Relation
 from accountants.slack import Slack
 from accountants.statement import Statement
+from accountants.terms import BUDGET, state
 
 __all__ = ["Budget"]
 
@@ -122,6 +123,11 @@ class Budget:
     def seeded_releases(self) -> int:
         """How many releases drew their noise or batches from seeded randomness."""
         return self._ledger.seeded_releases
+
+    @property
+    def secure_releases(self) -> int:
+        """How many releases brought their event and said that all their randomness was cryptographic."""
+        return self._ledger.secure_releases
 
     @property
     def order(self) -> float | None:
@@ -282,7 +288,7 @@ class Budget:
         """
         chosen = self._promise[1] if delta is None else delta
         name = f"{self._rule} (a budget: events may depend on results, and were refused beyond it)"
-        return state(self._ledger, self.epsilon(delta=chosen), chosen, name)
+        return state(self._ledger, self.epsilon(delta=chosen), chosen, name, admission=BUDGET)
 
     def to_json(self) -> str:
         """The budget as JSON text: its promise and its ledger; :meth:`from_json` gives it back exactly.

@@ -185,13 +185,14 @@ def _cost_of_plan(
         return math.inf
 
 
-def _last(refusals: list[AccountingError]) -> AccountingError | None:
-    return refusals[-1] if refusals else None
-
-
 def _because(refusals: list[AccountingError]) -> str:
     """The last reason why a value could not be evaluated, for the end of a message."""
     return f" (refused on the way: {str(refusals[-1]).rstrip('.')})" if refusals else ""
+
+
+def _last(refusals: list[AccountingError]) -> AccountingError | None:
+    """The last reason why a value could not be evaluated."""
+    return refusals[-1] if refusals else None
 
 
 def _well_inside(low: float, high: float, proposal: float, tolerance: float) -> float | None:

@@ -15,11 +15,13 @@ from accountants.errors import LedgerError, RelationError, UnsupportedEventError
 from accountants.events import Event
 from accountants.relation import Relation, as_relation
 from accountants.statement import Statement
+from accountants.terms import state
 
-__all__ = ["Entry", "Ledger", "state"]
+__all__ = ["Entry", "Ledger"]
 
-_SCHEMA = "accountants.ledger/1"
-_KEYS = {"schema", "relation", "unit", "seeded_releases", "entries"}
+_SCHEMA, _FIRST = "accountants.ledger/2", "accountants.ledger/1"
+_FIRST_KEYS = {"schema", "relation", "unit", "seeded_releases", "entries"}
+_KEYS = {*_FIRST_KEYS, "secure_releases", "premises"}
 
 
 class Entry(NamedTuple):
@@ -54,7 +56,7 @@ class Ledger:
         (1000, 1, 1.828)
     """
 
-    __slots__ = ("_accepted", "_count", "_relation", "_rows", "_seeded", "_unit")
+    __slots__ = ("_accepted", "_count", "_premises", "_relation", "_rows", "_secure", "_seeded", "_unit")
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     def __init__(self, *, relation: Relation | str, unit: str = "example") -> None:
@@ -63,7 +65,8 @@ class Ledger:
         if not self._unit:
             raise LedgerError('unit must be a non-empty string, got ""; say what one record is, for instance "user".')
         self._rows: list[Entry] = []
-        self._count = self._seeded = 0
+        self._count = self._seeded = self._secure = 0
+        self._premises: tuple[str, ...] = ()
         self._accepted: set[Event] = set()
 
     @property
@@ -86,6 +89,16 @@ class Ledger:
         """How many releases drew their noise or batches from seeded, hence reproducible, randomness."""
         return self._seeded
 
+    @property
+    def secure_releases(self) -> int:
+        """How many releases brought their event and said that all their randomness was cryptographic."""
+        return self._secure
+
+    @property
+    def premises(self) -> tuple[str, ...]:
+        """What merging took for granted, in words."""
+        return self._premises
+
     def __len__(self) -> int:
         return self._count
 
@@ -98,14 +111,14 @@ class Ledger:
         return f"Ledger(relation={self._relation.value!r}, unit={self._unit!r}, releases={len(self)})"
 
     def _state(self) -> tuple[object, ...]:
-        return self._relation, self._unit, self._rows, self._seeded
+        return self._relation, self._unit, self._rows, self._seeded, self._secure, self._premises
 
     def record(self, what: object, times: int = 1, note: str = "") -> None:
         """Record a release.
 
         Args:
-            what: an event; or a release, that is an object with an ``event`` and, optionally, ``secure`` (False if
-                its randomness was seeded).
+            what: an event; or a release, that is an object with an ``event`` and, optionally, ``secure`` (True if all
+                its randomness was cryptographic, False if some was seeded).
             times: how many such releases, >= 0. An event ``e * n`` is recorded as n releases of e.
             note: a remark that is kept with the row.
 
@@ -135,7 +148,8 @@ class Ledger:
         else:
             self._rows.append(Entry(event, times, note))
         self._count += times
-        self._seeded += 0 if secure else times
+        self._seeded += times if secure is False else 0
+        self._secure += times if secure is True else 0
 
     def _refuse_unsupported(self, event: Event) -> None:
         if event in self._accepted:
@@ -225,6 +239,8 @@ class Ledger:
             for event, times, note in ledger.entries:
                 merged.record(event, times=times, note=note)
         merged._seeded = sum(ledger.seeded_releases for ledger in given)
+        merged._secure = sum(ledger.secure_releases for ledger in given)
+        merged._premises = _premises(given)
         return merged
 
     @classmethod
@@ -274,6 +290,11 @@ class Ledger:
         for event, times in most.items():
             merged.record(event, times=times, note=f"the most in any of {len(given)} disjoint parts")
         merged._seeded = min(len(merged), sum(ledger.seeded_releases for ledger in given))
+        by_hand = sum(len(ledger) - ledger.seeded_releases - ledger.secure_releases for ledger in given)
+        merged._secure = max(0, len(merged) - merged._seeded - by_hand)
+        apart = (f"no {merged.unit} has data in more than one of {len(given)} parts that were merged as disjoint",)
+        public = ("what a record holds has no influence on the part that it is in",) if public_parts is True else ()
+        merged._premises = (*_premises(given), *apart, *public)
         return merged
 
     def to_json(self) -> str:
@@ -293,6 +314,8 @@ class Ledger:
                 "relation": self._relation.value,
                 "unit": self._unit,
                 "seeded_releases": self._seeded,
+                "secure_releases": self._secure,
+                "premises": self._premises,
                 "entries": rows,
             },
             allow_nan=False,
@@ -302,20 +325,23 @@ class Ledger:
     def from_json(cls, text: str) -> Self:
         """The ledger that :meth:`to_json` wrote. Events are built by registered name; nothing is imported or evaluated.
 
+        The first schema, which did not say which releases brought their events, is still read: none is taken to have.
+
         Args:
             text: the JSON text.
 
         Raises:
-            LedgerError: the text is not a ledger's JSON of this schema, or names an event that is not known.
+            LedgerError: the text is not a ledger's JSON of a known schema, or names an event that is not known.
             UnsupportedEventError: an entry cannot be held under the ledger's relation.
 
         Example:
             >>> len(Ledger.from_json(Ledger(relation="zero_out").to_json()))
             0
         """
-        data = parse_object(text, _SCHEMA, _KEYS)
-        if not isinstance(data["entries"], list):
-            raise LedgerError("entries must be a list; the JSON was not written by a ledger.")
+        data = {"secure_releases": 0, "premises": [], **parse_object(text, _SCHEMA, _KEYS, {_FIRST: _FIRST_KEYS})}
+        for name in ("entries", "premises"):
+            if not isinstance(data[name], list):
+                raise LedgerError(f"{name} must be a list; the JSON was not written by a ledger.")
         try:
             ledger = cls(relation=data["relation"], unit=data["unit"])
         except ValueError as fault:
@@ -327,31 +353,20 @@ class Ledger:
                 )
             ledger.record(data_to_event(row["event"]), times=row["times"], note=row["note"])
         seeded = check_count("seeded_releases", data["seeded_releases"], 0, "count the seeded releases.", LedgerError)
-        if seeded > len(ledger):
-            raise LedgerError(f"seeded_releases must be at most the {len(ledger)} releases, got {seeded}.")
-        ledger._seeded = seeded
+        secure = check_count("secure_releases", data["secure_releases"], 0, "count the secure releases.", LedgerError)
+        if seeded + secure > len(ledger):
+            raise LedgerError(
+                f"seeded_releases and secure_releases must be at most the {len(ledger)} releases, got {seeded} and "
+                f"{secure}; the JSON was not written by a ledger."
+            )
+        ledger._seeded, ledger._secure = seeded, secure
+        ledger._premises = tuple(check_text("premises", premise) for premise in data["premises"])
         return ledger
 
 
-def state(ledger: Ledger, epsilon: float, delta: float, accountant: str) -> Statement:
-    """The statement of an epsilon about what a ledger holds.
-
-    Args:
-        ledger: the ledger.
-        epsilon: the upper bound.
-        delta: the delta that it belongs to.
-        accountant: how it was computed.
-    """
-    return Statement(
-        epsilon=epsilon,
-        delta=float(delta),
-        relation=ledger.relation,
-        unit=ledger.unit,
-        accountant=accountant,
-        releases=len(ledger),
-        seeded_releases=ledger.seeded_releases,
-        entries=tuple((repr(event), times, note) for event, times, note in ledger.entries),
-    )
+def _premises(ledgers: Iterable[Ledger]) -> tuple[str, ...]:
+    """What several ledgers took for granted, each once."""
+    return tuple(dict.fromkeys(premise for ledger in ledgers for premise in ledger.premises))
 
 
 def _agreeing(ledgers: Iterable[Ledger]) -> list[Ledger]:

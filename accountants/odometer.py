@@ -32,10 +32,11 @@ from accountants._release import read_release
 from accountants.errors import BudgetExceededError, EventError, LedgerError, RelationError, UnsupportedEventError
 from accountants.events import Event
 from accountants.filters import log_remainder, renyi_charge
-from accountants.ledger import Entry, Ledger, state
+from accountants.ledger import Entry, Ledger
 from accountants.rdp import total_curve
 from accountants.relation import Relation
 from accountants.statement import Statement
+from accountants.terms import ODOMETER, state
 
 __all__ = ["Odometer"]
 
@@ -116,6 +117,11 @@ class Odometer:
     def seeded_releases(self) -> int:
         """How many releases drew their noise or batches from seeded randomness."""
         return self._ledger.seeded_releases
+
+    @property
+    def secure_releases(self) -> int:
+        """How many releases brought their event and said that all their randomness was cryptographic."""
+        return self._ledger.secure_releases
 
     def __len__(self) -> int:
         return len(self._ledger)
@@ -217,7 +223,7 @@ class Odometer:
             True
         """
         name = f"Rényi odometer at {len(self._promise[1])} orders (events and the end may depend on results)"
-        return state(self._ledger, self.epsilon(delta=delta), self._promise[0], name)
+        return state(self._ledger, self.epsilon(delta=delta), self._promise[0], name, admission=ODOMETER)
 
     def to_json(self) -> str:
         """The odometer as JSON text; :meth:`from_json` gives it back exactly.

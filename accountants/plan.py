@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Self, final
 
 from accountants._json import parse_object
 from accountants._release import read_release
 from accountants.accountant import Accountant
+from accountants.best import best_accountant
 from accountants.errors import BudgetExceededError, LedgerError
 from accountants.events import Composed, Event, Repeated
 from accountants.ledger import Entry, Ledger
 from accountants.relation import Relation
 from accountants.statement import Statement
+from accountants.terms import PLAN, state
 
 __all__ = ["Plan"]
 
@@ -92,6 +93,11 @@ class Plan:
     def seeded_releases(self) -> int:
         """How many releases drew their noise or batches from seeded randomness."""
         return self._done.seeded_releases
+
+    @property
+    def secure_releases(self) -> int:
+        """How many releases brought their event and said that all their randomness was cryptographic."""
+        return self._done.secure_releases
 
     def __len__(self) -> int:
         return len(self._done)
@@ -256,9 +262,10 @@ class Plan:
             >>> "0 of 1 planned" in str(Plan(Gaussian(2.0), relation="add_remove").statement(delta=1e-6))
             True
         """
-        planned = self._plan.statement(delta=delta, accountant=accountant)
-        made = f"{len(self._done)} of {len(self._plan)} planned releases were made, all count"
-        return replace(planned, accountant=f"{planned.accountant} ({made})", seeded_releases=self._done.seeded_releases)
+        chosen = accountant or best_accountant(self._plan)
+        name = f"{chosen} ({len(self._done)} of {len(self._plan)} planned releases were made, all count)"
+        cost = chosen.epsilon(self._plan, delta=delta)
+        return state(self._plan, cost, delta, name, admission=PLAN, made=self._done)
 
     def to_json(self) -> str:
         """The plan as JSON text, with what was made of it; :meth:`from_json` gives it back exactly.

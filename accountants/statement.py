@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from html import escape
-from typing import final
+from typing import Any, Self, final
 
-from accountants.relation import Relation
+from accountants._checks import check_count, check_delta, check_finite
+from accountants._json import parse_object
+from accountants._release import check_text
+from accountants.errors import EventError, LedgerError, RelationError
+from accountants.relation import Relation, as_relation
 
 __all__ = ["Statement"]
 
+_SCHEMA = "accountants.statement/1"
+_KIND = "upper bound"
 _MEANING = {
     Relation.add_remove: "one {unit} more or less",
     Relation.replace_one: "one {unit} replaced by another",
@@ -25,6 +32,12 @@ _MEANING = {
 class Statement:
     """What a ledger cost, in words. Epsilon is an upper bound, rounded up wherever it is shown with fewer digits.
 
+    It says what was assumed, which no record can show, and what was enforced, which is only what was recorded.
+
+    Guarantee:
+        An epsilon is never shown smaller than it is (``test_an_epsilon_is_never_shown_smaller_than_it_is``); nothing is
+        enforced that was not recorded (``test_nothing_is_enforced_that_was_not_recorded``).
+
     Args:
         epsilon: the upper bound.
         delta: the delta that it belongs to.
@@ -34,6 +47,8 @@ class Statement:
         releases: number of releases.
         seeded_releases: how many of them used seeded randomness.
         entries: (event, times, note) as text.
+        assumed: what must be true for the epsilon to hold.
+        enforced: what was made sure of.
 
     Example:
         >>> from accountants import Gaussian, Ledger
@@ -43,6 +58,15 @@ class Statement:
         1 release is (0.835, 1e-06)-differentially private: the laws of all results on data sets with one user more or
         less (relation add_remove, unit user) differ by no more. Epsilon is an upper bound, from the privacy-loss
         accountant (certified).
+        Assumed:
+        - a record is all that one user contributes, unless an event is about groups;
+        - nothing else was released about these records;
+        - noise, sampling and number of the releases were fixed beforehand: none followed from a result;
+        - one record's contribution is no larger than the bound that the noise is a multiple of;
+        - noise has the law that its event names, made of independent, uniform and secret random words;
+        - 1 of 1 release was recorded by hand, and made as declared.
+        Enforced:
+        - what has no sound bound under the relation was refused.
     """
 
     epsilon: float
@@ -53,8 +77,18 @@ class Statement:
     releases: int
     seeded_releases: int
     entries: tuple[tuple[str, int, str], ...]
+    assumed: tuple[str, ...] = ()
+    enforced: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        lines = [_flat(self._sentence)]
+        for name, clauses in self._terms():
+            last = len(clauses) - 1
+            lines += [f"{name}:", *(f"- {_flat(text)}{'.' if n == last else ';'}" for n, text in enumerate(clauses))]
+        return "\n".join(lines)
+
+    @property
+    def _sentence(self) -> str:
         verb = "release is" if self.releases == 1 else "releases together are"
         text = (
             f"{self.releases} {verb} ({_shown(self.epsilon)}, {self.delta!r})-differentially private: the laws of "
@@ -78,6 +112,11 @@ class Statement:
             "remove the noise, and the statement does not hold against them."
         )
 
+    def _terms(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The lists that are not empty, each under its name."""
+        lists = (("Assumed", self.assumed), ("Enforced", self.enforced))
+        return tuple((name, clauses) for name, clauses in lists if clauses)
+
     def _facts(self) -> tuple[tuple[str, str], ...]:
         return (
             ("epsilon (upper bound)", _shown(self.epsilon)),
@@ -90,18 +129,20 @@ class Statement:
         )
 
     def markdown(self) -> str:
-        """The statement, its facts and its entries as Markdown tables.
+        """The statement, its facts and its entries as Markdown tables, what was assumed and enforced as lists.
 
         Example:
             >>> from accountants import Ledger
             >>> Ledger(relation="zero_out").statement(delta=1e-6).markdown().splitlines()[2]
             '| | |'
         """
-        lines = [_cell(str(self)), "", "| | |", "|---|---|"]
+        lines = [_cell(self._sentence), "", "| | |", "|---|---|"]
         lines += [f"| {name} | {_cell(value)} |" for name, value in self._facts()]
         if self.entries:
             lines += ["", "| times | event | note |", "|---|---|---|"]
             lines += [f"| {times} | {_cell(event)} | {_cell(note)} |" for event, times, note in self.entries]
+        for name, clauses in self._terms():
+            lines += ["", f"{name}:", "", *(f"- {_cell(clause)}" for clause in clauses)]
         return "\n".join(lines) + "\n"
 
     def html(self) -> str:
@@ -118,10 +159,15 @@ class Statement:
             for event, times, note in self.entries
         )
         table = f"<table><tr><th>times</th><th>event</th><th>note</th></tr>{rows}</table>" if rows else ""
-        return f'<div class="dp-statement"><p>{escape(str(self))}</p><table>{facts}</table>{table}</div>'
+        lists = "".join(
+            f"<p>{name}:</p><ul>{''.join(f'<li>{escape(clause)}</li>' for clause in clauses)}</ul>"
+            for name, clauses in self._terms()
+        )
+        said = f"<p>{escape(self._sentence)}</p>"
+        return f'<div class="dp-statement">{said}<table>{facts}</table>{table}{lists}</div>'
 
     def json(self) -> str:
-        """The same as JSON; an infinite epsilon is the string "inf".
+        """The same as JSON with a schema version; an infinite epsilon is the string "inf".
 
         Example:
             >>> from accountants import Ledger
@@ -129,10 +175,78 @@ class Statement:
             >>> json.loads(Ledger(relation="zero_out").statement(delta=1e-6).json())["kind"]
             'upper bound'
         """
-        data = {"kind": "upper bound", **asdict(self)}
+        data = {"schema": _SCHEMA, "kind": _KIND, **asdict(self)}
         if math.isinf(self.epsilon):
             data["epsilon"] = "inf"
         return json.dumps(data, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The statement that :meth:`json` wrote.
+
+        Args:
+            text: the JSON text.
+
+        Raises:
+            LedgerError: the text is not a statement's JSON of this schema.
+
+        Example:
+            >>> from accountants import Ledger
+            >>> statement = Ledger(relation="zero_out").statement(delta=1e-6)
+            >>> Statement.from_json(statement.json()) == statement
+            True
+        """
+        data = parse_object(text, _SCHEMA, {"schema", "kind", *_READERS})
+        if data["kind"] != _KIND:
+            raise LedgerError(
+                f"kind must be {_KIND!r}, got {str(data['kind'])[:60]!r}; a statement holds nothing else."
+            )
+        try:
+            read: dict[str, Any] = {name: reader(name, data[name]) for name, reader in _READERS.items()}
+        except (EventError, RelationError) as fault:
+            raise LedgerError(f"statement JSON has a bad field: {fault}") from fault
+        if read["seeded_releases"] > read["releases"]:
+            raise LedgerError("seeded_releases must be at most the releases; the JSON was not written by a statement.")
+        return cls(**read)
+
+
+def _read_epsilon(name: str, value: object) -> float:
+    return math.inf if value == "inf" else check_finite(name, value, 'write an infinite one as "inf".')
+
+
+def _read_count(name: str, value: object) -> int:
+    return check_count(name, value, 0, "count the releases.")
+
+
+def _read_entries(name: str, value: object) -> tuple[tuple[str, int, str], ...]:
+    rows: list[Any] = value if isinstance(value, list) else [value]
+    if not all(isinstance(row, list) and len(row) == 3 for row in rows):
+        raise LedgerError(f"{name} must be a list of [event, times, note]; the JSON was not written by a statement.")
+    return tuple(
+        (check_text("event", event), _read_count("times", times), check_text("note", note))
+        for event, times, note in rows
+    )
+
+
+def _read_clauses(name: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise LedgerError(f"{name} must be a list of strings; the JSON was not written by a statement.")
+    return tuple(check_text(name, clause) for clause in value)
+
+
+#: How each field of a statement is read from JSON.
+_READERS: dict[str, Callable[[str, object], Any]] = {
+    "epsilon": _read_epsilon,
+    "delta": lambda _, value: check_delta(value),
+    "relation": lambda _, value: as_relation(value),
+    "unit": check_text,
+    "accountant": check_text,
+    "releases": _read_count,
+    "seeded_releases": _read_count,
+    "entries": _read_entries,
+    "assumed": _read_clauses,
+    "enforced": _read_clauses,
+}
 
 
 def _shown(epsilon: float) -> str:
@@ -145,9 +259,14 @@ def _shown(epsilon: float) -> str:
     return str(Context(prec=3, rounding=ROUND_CEILING).plus(exact))
 
 
+def _flat(text: str) -> str:
+    """Text on one line."""
+    return " ".join(text.split())
+
+
 def _cell(text: str) -> str:
-    """Text that cannot break out of a Markdown table cell."""
-    flat = " ".join(text.split())
+    """Text that cannot break out of a Markdown table cell, or of a line."""
+    flat = _flat(text)
     for sign in "\\`|*_<>[]":
         flat = flat.replace(sign, "\\" + sign)
     return flat

@@ -112,6 +112,7 @@ def test_a_refusal_prints_no_data():
 def test_failed_record_changes_nothing(arguments, error):
     ledger = _ledger()
     ledger.record(SimpleNamespace(event=STEP, secure=False), note="kept")
+    ledger.record(SimpleNamespace(event=STEP, secure=True), note="kept")
     before = (ledger.entries, len(ledger), ledger.seeded_releases, ledger.to_json())
     with pytest.raises(error):
         ledger.record(**arguments)
@@ -137,7 +138,10 @@ def test_entries_are_a_copy():
 
 
 @given(
-    events=st.lists(st.tuples(event_strategy(), st.integers(0, 5), st.booleans(), st.text(max_size=5)), max_size=6),
+    events=st.lists(
+        st.tuples(event_strategy(), st.integers(0, 5), st.sampled_from([None, True, False]), st.text(max_size=5)),
+        max_size=6,
+    ),
     relation=st.sampled_from(Relation),
 )
 def test_json_round_trip_is_exact(events, relation):
@@ -165,9 +169,12 @@ def _with(**changes):
         "[]",
         "null",
         '{"schema": "accountants.ledger/1"}',
+        '{"schema": "accountants.ledger/2"}',
+        '{"schema": ["accountants.ledger/2"]}',
         "[" * 100_000,
         None,
-        _with(schema="accountants.ledger/2"),
+        _with(schema="accountants.ledger/1"),
+        _with(schema="accountants.ledger/3"),
         _with(relation="remove"),
         _with(unit=""),
         _with(unit=3),
@@ -184,6 +191,12 @@ def _with(**changes):
         _with(entries=[{"event": "Gaussian", "times": 1, "note": ""}]),
         _with(seeded_releases=4),
         _with(seeded_releases=-1),
+        _with(secure_releases=4),
+        _with(secure_releases=-1),
+        _with(secure_releases=True),
+        _with(secure_releases=2, seeded_releases=2),
+        _with(premises="none"),
+        _with(premises=[1]),
         _with().replace("1.0", "NaN"),
         _with().replace("1.0", "Infinity"),
     ],
@@ -191,6 +204,61 @@ def _with(**changes):
 def test_what_is_not_a_ledgers_json_is_refused(text):
     with pytest.raises(LedgerError):
         Ledger.from_json(text)
+
+
+FIRST = (
+    '{"schema": "accountants.ledger/1", "relation": "zero_out", "unit": "user", "seeded_releases": 1, "entries": '
+    '[{"event": {"type": "Gaussian", "noise_multiplier": 2.0}, "times": 3, "note": "n"}]}'
+)
+
+
+def test_the_first_schema_is_still_read():
+    ledger = Ledger.from_json(FIRST)
+    assert ledger.entries == ((Gaussian(2.0), 3, "n"),)
+    assert (ledger.relation, ledger.unit, ledger.seeded_releases) == (Relation.zero_out, "user", 1)
+    assert (ledger.secure_releases, ledger.premises) == (0, ())  # what was not recorded is not claimed
+    assert json.loads(ledger.to_json())["schema"] == "accountants.ledger/2"
+    assert Ledger.from_json(ledger.to_json()) == ledger
+
+
+def test_a_later_schema_is_refused_by_name():
+    later = FIRST.replace("ledger/1", "ledger/3")
+    with pytest.raises(
+        LedgerError, match=r"schema must be .*ledger/1' or .*ledger/2', got 'accountants.ledger/3'; use"
+    ):
+        Ledger.from_json(later)
+
+
+def test_who_brought_an_event_is_kept():
+    ledger = _ledger()
+    ledger.record(STEP, times=2)
+    ledger.record(SimpleNamespace(event=STEP))
+    ledger.record(SimpleNamespace(event=STEP, secure=True), times=3)
+    ledger.record(SimpleNamespace(event=STEP * 2, secure=False))
+    assert (len(ledger), ledger.secure_releases, ledger.seeded_releases) == (8, 3, 2)
+    again = Ledger.from_json(ledger.to_json())
+    assert again == ledger
+    assert again.secure_releases == 3
+    typed = _ledger()
+    typed.record(STEP, times=6)
+    typed.record(SimpleNamespace(event=STEP, secure=False), times=2)
+    assert typed != ledger
+
+
+def test_merging_says_what_it_takes_for_granted():
+    brought, typed = _ledger(), _holding((STEP, 2))
+    brought.record(SimpleNamespace(event=STEP, secure=True), times=5)
+    disjoint = Ledger.merge_disjoint([brought, typed])
+    assert (len(disjoint), disjoint.secure_releases) == (5, 3)  # those by hand may be among the five
+    assert disjoint.premises == ("no example has data in more than one of 2 parts that were merged as disjoint",)
+    both = Ledger.merge([disjoint, brought, disjoint])
+    assert (len(both), both.secure_releases, both.premises) == (15, 11, disjoint.premises)
+    assert Ledger.from_json(both.to_json()) == both
+    assert _ledger() != Ledger.merge_disjoint([_ledger()])
+    moved = Ledger.merge_disjoint([_holding(relation="replace_one")] * 2, public_parts=True)
+    assert moved.premises[1] == "what a record holds has no influence on the part that it is in"
+    many = [_holding((STEP, 9)), _holding((Gaussian(2.0), 9)), brought]
+    assert Ledger.merge_disjoint(many).secure_releases == 0
 
 
 def test_constructor_is_checked():
