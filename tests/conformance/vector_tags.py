@@ -8,11 +8,6 @@ NOT_EXPRESSED = {
         ("gaussian", "TPR"),
         ("(1,0)-DP + (2,0)-DP composed", "TPR"),
     },
-    "correlated noise: its sensitivity (trees, bands) belongs to the mechanism, which records a Gaussian": {
-        ("DP-FTRL tree aggregation", None),
-        ("DP-FTRL tree squared sensitivity", None),
-        ("MF-DP-FTRL banded", None),
-    },
     "shuffling has no event": {("shuffling eps0-LDP", None)},
     "private selection has no event": {("private selection (Papernot-Steinke 2021)", None)},
     "random allocation has no event": {("random allocation (balls-in-bins) 1 of t gaussian", None)},
