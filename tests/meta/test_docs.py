@@ -1,5 +1,6 @@
 """The site builds without a warning, and every public module stands in its reference."""
 
+import dataclasses
 import importlib
 import os
 import re
@@ -65,3 +66,18 @@ def test_the_certificate_names_tests_that_exist():
     names = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "certificate.md").read_text())
     assert len(names) > 15
     assert [name for name in names if f"def {name}(" not in tests] == []
+
+
+def test_every_event_accountant_and_parameter_is_in_the_name_map():
+    page = (ROOT / "docs" / "glossary.md").read_text()
+    accountants = importlib.import_module("accountants")
+    events = importlib.import_module("accountants.events")
+    kinds = [getattr(events, name) for name in events.__all__ if name != "Event"]
+    wanted = {name for name in accountants.__all__ if name.endswith("Accountant") and name != "Accountant"}
+    wanted |= {"Ledger", "Budget", "Odometer", "Plan", "Statement", "calibrate", "max_times", "relation", "unit"}
+    assert len(kinds) > 15
+    missing = [name for name in wanted if not re.search(rf"`[^`]*\b{name}\b", page)]
+    for kind in kinds:
+        called = f"{kind.__name__}({', '.join(field.name for field in dataclasses.fields(kind))})"
+        missing += [called] if f"`{called}`" not in page else []
+    assert missing == []
