@@ -1,8 +1,8 @@
 r"""What one record may change in a release whose noise is correlated over its steps: trees, bands, Toeplitz matrices.
 
-Such a mechanism releases x + C^-1 z and what follows from it, where row t of x is the sum of contributions of step t, z
-is independent Gaussian noise and C is the *strategy*: prefix sums, moving averages, a model in training. All of it is
-computed from Cx + z, which is plain Gaussian noise on a vector of sensitivity
+Such a mechanism releases x + C^-1 z (any left inverse) and what follows from it, prefix sums, moving averages, a model
+in training. Row t of x is the sum of the contributions of step t, z is independent Gaussian noise and C is the
+*strategy*. All of it is computed from Cx + z, which is plain Gaussian noise on a vector of sensitivity
 
 .. math:: \Delta^2 = \max_\pi \max_{\|u_t\| \le 1} \Big\|\sum_{t\in\pi} C_{\cdot t} u_t^\top\Big\|^2
    = \max_\pi \max_u \sum_{s,t\in\pi} G_{st}\langle u_s, u_t\rangle,\qquad G = C^\top C,
