@@ -1,9 +1,9 @@
 """accountants: what did it cost? Events, a ledger of them, and certified upper bounds of what they reveal.
 
 Modules, in the order data flows: relation, events, participation, sensitivity, slack, fold, accountant (what one is),
-atoms, pairs, moments, curves, conversion, rdp, profile, lattice, contour, engines, composition, witness, pld, gdp,
-zcdp, best, statement, assumptions, terms, ledger, filters, budget, odometer, plan, calibrate, joint, estimates, interop
-(other libraries), testing; errors.
+atoms, pairs, moments, curves, conversion, rdp, selection, allocation, profile, lattice, contour, engines, composition,
+witness, pld, gdp, zcdp, best, statement, assumptions, terms, ledger, filters, budget, odometer, plan, calibrate, joint,
+estimates, interop (other libraries), testing; errors.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")
@@ -14,7 +14,8 @@ Example:
 
 from __future__ import annotations
 
-from accountants import _grouped, _sampled  # noqa: F401  # they register what their events are made of
+# they register what their events are made of, and cost
+from accountants import _grouped, _sampled, allocation, selection  # noqa: F401
 from accountants.accountant import Accountant
 from accountants.best import epsilon
 from accountants.budget import Budget

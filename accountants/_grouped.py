@@ -27,7 +27,9 @@ from accountants.events import (
     Laplace,
     NonPrivate,
     PoissonSampled,
+    PrivateSelection,
     PureDP,
+    RandomAllocation,
     RandomizedResponse,
     Repeated,
     Skellam,
@@ -146,6 +148,22 @@ def _(inner: Composed, group: Group, smooth: bool) -> Expansion:
 def _(inner: Group, group: Group, smooth: bool) -> Expansion:
     size = check_count("size", inner.size * group.size, 1, "groups of groups multiply.")
     return _one(Group(inner.event, size))
+
+
+@_grouped.register
+def _(inner: PrivateSelection, group: Group, smooth: bool) -> Expansion:
+    """What is selected from is the same; only the data sets are further apart."""
+    return _one(replace(inner, event=Group(inner.event, group.size)))
+
+
+@_grouped.register
+def _(inner: RandomAllocation, group: Group, smooth: bool) -> Expansion:
+    raise UnsupportedEventError(
+        "event under Group must not be RandomAllocation: of records in several steps no sound curve is known here; "
+        f"record Group(event, {group.size}) once, as released to all, which is always an upper bound, or, if a group "
+        f"is placed as a whole, RandomAllocation(Group(event, {group.size}), steps).",
+        event=group,
+    )
 
 
 @_grouped.register

@@ -23,7 +23,9 @@ from accountants.events import (
     Laplace,
     NonPrivate,
     PoissonSampled,
+    PrivateSelection,
     PureDP,
+    RandomAllocation,
     RandomizedResponse,
     RDPCurve,
     Repeated,
@@ -168,6 +170,28 @@ EVENTS: tuple[EventRow, ...] = (
             Group(Within(Laplace(2.0), 1e-6, 1e-6) + ApproxDP(0.1, 1e-12, Relation.add_remove), 2),
         ),
         lambda e: Group(e.event, e.size - 1),
+    ),
+    EventRow(
+        PrivateSelection,
+        (
+            PrivateSelection(Gaussian(3.0), 10.0),
+            PrivateSelection(Laplace(4.0), 4.0, 0.0),
+            PrivateSelection(PoissonSampled(Gaussian(1.0), 0.01) * 100 + Gaussian(8.0), 5.0, -0.5),
+            PrivateSelection(Gaussian(4.0), 10.0, math.inf),
+            PrivateSelection(PureDP(0.2, Relation.add_remove), 2.5, math.inf),
+            PrivateSelection(Within(Gaussian(5.0), 1e-6, 1e-7), 3.0, 2.0),
+        ),
+        lambda e: replace(e, mean=0.5 * (1.0 + e.mean)),
+    ),
+    EventRow(
+        RandomAllocation,
+        (
+            RandomAllocation(Gaussian(1.0), 100),
+            RandomAllocation(Gaussian(6.0), 10),
+            RandomAllocation(Gaussian(0.5), 3),
+            RandomAllocation(Gaussian(1.5) + Gaussian(2.0) * 3, 1000),
+        ),
+        lambda e: replace(e, steps=2 * e.steps),
     ),
     EventRow(
         Repeated,

@@ -16,11 +16,14 @@ from accountants.errors import UnsupportedEventError
 from accountants.events import (
     ZCDP,
     BoundedRange,
+    DiscreteGaussian,
     Event,
     FixedSizeSampled,
     Gaussian,
     PoissonSampled,
+    PrivateSelection,
     PureDP,
+    RandomAllocation,
     RandomizedResponse,
     RDPCurve,
     TruncatedPoissonSampled,
@@ -34,6 +37,7 @@ __all__ = ["binomial_tail"]
 _WITHOUT: dict[type[Event], str] = {
     PoissonSampled: "it unsampled, which is always an upper bound",
     FixedSizeSampled: "it unsampled in a ledger about replace_one, which is an upper bound there",
+    RandomAllocation: "it once, as released to all records, which is always an upper bound",
 }
 _NO_PAIR = (
     "its curve says too little about a mixture; state a PureDP or ApproxDP guarantee, give its DominatingPair, or"
@@ -77,7 +81,26 @@ def _(event: TruncatedPoissonSampled, *, smooth: bool = False) -> Expansion:
     return Expansion(((PoissonSampled(event.event, event.sampling_prob), 1),), Slack(distance=distance))
 
 
-def _one_event(event: PoissonSampled | FixedSizeSampled, parts: tuple[tuple[Event, int], ...]) -> Event:
+@expand.register
+@lru_cache(maxsize=1024)
+def _(event: RandomAllocation, *, smooth: bool = False) -> Expansion | None:
+    """Each step has its slack, whether the record is in it or not."""
+    if event.steps == 1:
+        return Expansion(((event.event, 1),))
+    inner = fold([(event.event, 1)], smooth=smooth)
+    slack = inner.slack.times(event.steps)
+    if not inner.parts and not slack.failure:
+        return Expansion((), slack)
+    core = _one_event(event, inner.parts) if inner.parts else event.event
+    if slack.failure or not isinstance(core, Gaussian | DiscreteGaussian):
+        raise _refuse(event, core, f"only Gaussian noise has a sound curve there; record {_WITHOUT[RandomAllocation]}")
+    allocated = RandomAllocation(core, event.steps)
+    return None if allocated == event else Expansion(((allocated, 1),), slack)
+
+
+def _one_event(
+    event: PoissonSampled | FixedSizeSampled | RandomAllocation, parts: tuple[tuple[Event, int], ...]
+) -> Event:
     r"""The inner parts as one event with the same pair of laws.
 
     Gaussians on one batch are one Gaussian with :math:`1/z^2 = \sum_i 1/z_i^2`: the joint noise is spherical after
@@ -146,7 +169,9 @@ def _(inner: PureDP, event: PoissonSampled) -> PoissonSampled:
 @_poisson.register(ZCDP)
 @_poisson.register(RDPCurve)
 @_poisson.register(BoundedRange)
-def _(inner: ZCDP | RDPCurve | BoundedRange, event: PoissonSampled) -> PoissonSampled:
+@_poisson.register(PrivateSelection)
+@_poisson.register(RandomAllocation)
+def _(inner: Event, event: PoissonSampled) -> PoissonSampled:
     raise _refuse(event, inner, f"{_NO_PAIR} record {_WITHOUT[type(event)]}")
 
 
@@ -185,7 +210,9 @@ def _(inner: PureDP, event: FixedSizeSampled) -> FixedSizeSampled:
 @_fixed_size.register(ZCDP)
 @_fixed_size.register(RDPCurve)
 @_fixed_size.register(BoundedRange)
-def _(inner: ZCDP | RDPCurve | BoundedRange, event: FixedSizeSampled) -> FixedSizeSampled:
+@_fixed_size.register(PrivateSelection)
+@_fixed_size.register(RandomAllocation)
+def _(inner: Event, event: FixedSizeSampled) -> FixedSizeSampled:
     raise _refuse(event, inner, f"{_NO_PAIR} record {_WITHOUT[type(event)]}")
 
 

@@ -50,7 +50,7 @@ from accountants.moments import convex_bound, majorant, max_log_ratio, moments
 from accountants.pairs import dominating_pairs, require_relation
 from accountants.relation import Relation
 
-__all__ = ["Curve", "pair_curve", "rdp_curve"]
+__all__ = ["Curve", "between_integers", "pair_curve", "rdp_curve"]
 
 Moments = Callable[[Floats], Floats]  # integer orders >= 2 -> upper bounds of K
 
@@ -239,7 +239,7 @@ def _skellam_moments(event: Skellam, distance: float) -> Moments:
 @rdp_curve.register
 def _(event: Skellam, relation: Relation) -> Curve:
     log_moments = _skellam_moments(event, _DISTANCE[relation])
-    return Curve(_between_integers(lambda k: float(log_moments(np.array(float(k))))))
+    return Curve(between_integers(lambda k: float(log_moments(np.array(float(k))))))
 
 
 @rdp_curve.register
@@ -275,8 +275,8 @@ def _has_pairs(event: Event, relation: Relation) -> bool:
     return True
 
 
-def _between_integers(log_moment: Callable[[int], float]) -> Callable[[float], float]:
-    """The curve from K at integers >= 2."""
+def between_integers(log_moment: Callable[[int], float]) -> Callable[[float], float]:
+    """The curve from K at integers >= 2: between them K's chord, below 2 the value at 2."""
 
     def rdp(order: float) -> float:
         low = max(2, math.floor(order))
@@ -300,7 +300,7 @@ def _sampled_curve(
         coarse = convex_bound(q, whole) if expand is _removed else whole
         return coarse if k > _LAST_SUM else min(coarse, expand(log_moments, q, k))
 
-    sampled = _between_integers(log_moment)
+    sampled = between_integers(log_moment)
     return Curve(lambda order: min(sampled(order), unsampled.rdp(order)))
 
 

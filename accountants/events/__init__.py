@@ -18,7 +18,7 @@ A third party adds an event with one class here and one curve there::
 The class is then known to ledgers and their JSON by its name. Fields are numbers, strings, events, or tuples of these.
 
 Modules: base (the algebra), additive (noise on a vector), stated (a guarantee, or a pair of laws, as given), combined
-(almost-equal laws, sampling, groups).
+(almost-equal laws, sampling, groups), chosen (the best of several runs, one step of many).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from accountants.events.additive import (
     Skellam,
 )
 from accountants.events.base import Composed, Event, Repeated
+from accountants.events.chosen import PrivateSelection, RandomAllocation
 from accountants.events.combined import FixedSizeSampled, Group, PoissonSampled, TruncatedPoissonSampled, Within
 from accountants.events.stated import (
     ZCDP,
@@ -60,8 +61,10 @@ __all__ = [
     "Laplace",
     "NonPrivate",
     "PoissonSampled",
+    "PrivateSelection",
     "PureDP",
     "RDPCurve",
+    "RandomAllocation",
     "RandomizedResponse",
     "Repeated",
     "Skellam",
