@@ -38,8 +38,8 @@ def square_root(steps):
 def notes():
     return (
         "Sensitivities have no peer that is installed here, hence no ratio. The first of them is that of the\n"
-        "production tree of Kairouz et al. 2021 (2000 steps, 6 of a record, 313 between): its notebook prints 347.85 s for the\n"
-        "same number, 79, on a machine of its own."
+        "production tree of Kairouz et al. 2021 (2000 steps, 6 of a record, 313 between): its notebook prints\n"
+        "347.85 s for the same number, 79, on a machine of its own."
     )
 
 
