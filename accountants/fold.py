@@ -83,7 +83,7 @@ def fold(entries: Iterable[tuple[Event, int]], *, smooth: bool = False) -> Folde
         ((Gaussian(noise_multiplier=1.0), 10), (Gaussian(noise_multiplier=3.0), 5))
     """
     counts: dict[Event, int] = {}
-    slacks: list[Slack] = []
+    slacks: dict[Slack, int] = {}  # rounded once for each kind, so that it does not matter how they are grouped
     stack = list(entries)[::-1]
     while stack:
         event, times = stack.pop()
@@ -94,9 +94,9 @@ def fold(entries: Iterable[tuple[Event, int]], *, smooth: bool = False) -> Folde
             counts[event] = _count(counts.get(event, 0) + times)
             continue
         if expansion.slack != _NONE:
-            slacks.append(expansion.slack.times(times))
+            slacks[expansion.slack] = _count(slacks.get(expansion.slack, 0) + times)
         stack.extend((part, _count(times * count)) for part, count in reversed(expansion.parts))
-    return Folded(tuple(counts.items()), total_slack(slacks))
+    return Folded(tuple(counts.items()), total_slack(slack.times(count) for slack, count in slacks.items()))
 
 
 def _count(times: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import mpmath as mp
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from accountants import (
     ApproxDP,
@@ -304,3 +305,12 @@ def test_an_unprotected_release_is_nothing_but_a_failure():
     ledger.record(NonPrivate())
     assert ledger.epsilon(delta=1e-6) == math.inf
     assert ledger.delta(epsilon=100.0) == 1.0
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.floats(0.0, 0.3), st.floats(0.0, 0.3))
+def test_slack_does_not_depend_on_how_repetitions_are_grouped(counts, up, failure):
+    """To the bit: what is equal is counted first and rounded once."""
+    perturbed, failing = Within(Gaussian(1.0), up, 0.1), ApproxDP(1.0, failure, "add_remove")
+    apart = fold([(event, count) for count in counts for event in (perturbed, failing)])
+    assert apart == fold([(perturbed, sum(counts)), (failing, sum(counts))])
+    assert apart.slack == fold([(failing * 1, 1)] * sum(counts) + [(perturbed, 1)] * sum(counts)).slack

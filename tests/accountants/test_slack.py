@@ -3,10 +3,12 @@
 import math
 
 import mpmath as mp
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from accountants._numerics import EPS
 from accountants.slack import Slack, total_slack
 from tests.oracles.accounting import gaussian_delta
 
@@ -258,3 +260,51 @@ def test_truncation_that_eats_delta_away():
     assert -0.14 * math.log(left[0]) <= epsilon
     assert -0.14 * math.log(left[1]) > epsilon * (1 - 1e-7)
     assert Slack(distance=distance).epsilon(lambda log: -0.18 * log, log_delta) == math.inf  # no epsilon will do
+
+
+SLACKS = st.builds(Slack, small, small, small, small)
+
+
+def _falling(inner, side=0.0):
+    """1 / (1 + e^x), which falls and errs by less than 4 EPS; with a side, by 8 EPS towards it."""
+    return (1.0 + side * 8.0 * EPS) / (1.0 + np.exp(inner))
+
+
+@given(SLACKS, st.lists(st.floats(-4.0, 4.0), min_size=1, max_size=4))
+def test_many_epsilons_are_each_of_them(slack, epsilons):
+    together = slack.deltas(_falling, np.array(epsilons))
+    assert together.tolist() == [slack.delta(lambda inner: float(_falling(inner)), e) for e in epsilons]
+
+
+@given(SLACKS, st.floats(-4.0, 4.0))
+def test_both_ends_of_delta_enclose_the_formula(slack, epsilon):
+    with mp.workdps(40):
+        up, down, failure, distance, e = map(mp.mpf, (slack.up, slack.down, slack.failure, slack.distance, epsilon))
+        inner = 1 / (1 + mp.exp(e - up - down))
+        whole = min(mp.mpf(1), mp.exp(up) * (failure + (1 - failure) * inner + (1 + mp.exp(e)) * distance))
+        upper = slack.deltas(lambda x: _falling(x, 1.0), np.array([epsilon]))[0]
+        lower = slack.lower_deltas(lambda x: _falling(x, -1.0), np.array([epsilon]))[0]
+        assert lower <= whole <= upper
+    assert upper <= lower * (1.0 + 1e-13)  # at most 200 EPS each
+
+
+@pytest.mark.parametrize(
+    ("slack", "lower", "upper"),
+    [
+        (Slack(), 0.25, 0.25),
+        (Slack(failure=1.0), 1.0, 1.0),
+        (Slack(up=1e308, down=1e308), 0.0, 1.0),
+        (Slack(up=800.0), 0.0, 1.0),
+        (Slack(distance=1e-300), 1.0, 1.0),
+    ],
+)
+def test_ends_of_delta_at_extremes(slack, lower, upper):
+    far = np.array([800.0])
+    assert slack.lower_deltas(lambda inner: np.full_like(inner, 0.25), far)[0] == pytest.approx(lower, rel=1e-14)
+    assert slack.deltas(lambda inner: np.full_like(inner, 0.25), far)[0] == pytest.approx(upper, rel=1e-14)
+
+
+def test_nothing_above_and_no_slack_is_nothing():
+    for slack in (Slack(), Slack(up=0.1), Slack(down=0.1)):
+        assert slack.deltas(np.zeros_like, np.array([1.0]))[0] == 0.0
+        assert slack.lower_deltas(np.zeros_like, np.array([1.0]))[0] == 0.0
