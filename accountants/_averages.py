@@ -13,7 +13,7 @@ is 1 at one of t places, unknown which, against none. K is a log-moment, EPS the
   integrals of the modulus at height :math:`\pm c` over :math:`e^{2\pi c/h}-1`. Outside, :math:`|\varphi(xe^{iw})| \le
   \varphi(x\cos w)` makes that :math:`2(\cos w)^{-\beta}` times the integral itself; inside, L turns by c/z < π/2 and
   the Gaussian weight grows by :math:`e^{c^2/2}`. What is left out on the left is below :math:`e^{\beta v}`; on the
-  right :math:`y^\rho e^{-yS} \le (\rho/eS)^\rho` and the next item bound it. (``test_negative_moments_by_quadrature``)
+  right :math:`y^\rho e^{-yS} \le (\rho/eS)^\rho` and the next item bound it.
 * Geometric and arithmetic mean: :math:`E[S^{-\beta}] \le E[\prod L_i^{-\beta/t}] = e^{\beta(\beta/t+1)/2z^2}`.
 """
 

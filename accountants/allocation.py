@@ -17,8 +17,14 @@ the epoch therefore is a post-processing of P against Q, or of Q against P,
   with 1/p + 1/r = 1, for every p > 1.
 
 Nowhere more than one release of the inner event to all: given where the record goes, that is what is released, and
-divergences are jointly convex. Held by ``test_removing_is_the_sum_over_multiplicities``,
-``test_adding_is_the_integral`` and ``test_allocation_is_above_the_exact_divergence``.
+divergences are jointly convex.
+
+Guarantee:
+    The curve is nowhere below the divergences, in both directions (``test_removing_is_the_sum_over_multiplicities``,
+    ``test_adding_is_the_integral``), nor under ``replace_one`` (``test_replacing_is_above_the_exact_divergence``).
+
+References:
+    Feldman & Shenfeld 2025 (arXiv 2502.08202), for removal at integer orders; the integral for adding is ours.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ between. (Papernot & Steinke 2022, Lemma 7, has C times the whole moment and wan
 
 *C for the truncated negative binomial*: :math:`f'(x) = E[K]\,(\gamma/u)^{1+\eta}`, :math:`u = 1-(1-\gamma)x \ge
 \gamma`, is log-convex for η > -1; hence :math:`\log C = \log E[K] + (\lambda-1)(1+\eta)\,\ell` if :math:`\log u'/u \le
-\ell`, and A/A' <= e^{ε+(1+η)ℓ} of a pure ε. For ℓ there are
+\ell`, and A/A' is at most :math:`e^{\epsilon+(1+\eta)\ell}` of a purely ε-private run. For ℓ there are
 
 * :math:`\log\max(e^\epsilon, 1+(1/\gamma-1)\,\delta(\epsilon))` at any ε >= 0, δ being one run's: with D = 1 - γ and
   the probabilities above, :math:`u' \le \gamma+D(e^\epsilon(1-q)+\delta) = e^\epsilon u +
@@ -29,8 +29,15 @@ between. (Papernot & Steinke 2022, Lemma 7, has C times the whole moment and wan
 |q - q'| <= tanh(ε/2).
 
 *Slack* of one run, per data set. Total variation: at most E[K] times as much. Log-ratios in [-b, a] move u/u' by as
-much: in all [-b-(1+η)a, a+(1+η)b], with μ for 1 + η in Poisson's case. Held by ``test_selection_by_enumeration``,
-``test_slack_of_a_run_by_enumeration``.
+much: in all [-b-(1+η)a, a+(1+η)b], with μ for 1 + η in Poisson's case.
+
+Guarantee:
+    The curve is nowhere below the divergences of the best of K runs (``test_selection_by_enumeration``), and the slack
+    covers them (``test_slack_of_a_run_by_enumeration``).
+
+References:
+    Papernot & Steinke 2022 (arXiv 2110.03620v2), Definition 1, Theorems 2, 6. The theorem above and the first ℓ are
+    ours.
 """
 
 from __future__ import annotations
@@ -39,6 +46,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
+from accountants._envelope import convex_envelope
 from accountants._numerics import EPS, minimise, round_up
 from accountants.conversion import CONVERSIONS, best_log_delta
 from accountants.curves import Curve, rdp_curve
@@ -97,43 +105,37 @@ def _(event: PrivateSelection, relation: Relation) -> Curve:
             "has one up to slack only; state what one run costs as PureDP, ZCDP or RDPCurve.",
             event=event,
         )
-    is_poisson = event.shape == math.inf
-    log_c = _poisson_ratio(event.mean, run) if is_poisson else _negative_binomial_ratio(event.mean, event.shape, run)
-    pure = _pure_epsilon(event, run.pure_epsilon)
+    ratio = _poisson_ratio if event.shape == math.inf else _negative_binomial_ratio
+    pure, log_c = ratio(event, run)
 
     @lru_cache(maxsize=4096)
-    def rdp(order: float) -> float:
-        return min(pure, _selected(run.rdp(order), log_c(order), order - 1.0))
+    def log_moment(t: float) -> float:
+        return min(round_up(t * pure), _selected(t * run.rdp(1.0 + t), log_c(1.0 + t)))
 
-    return Curve(rdp, pure)
-
-
-def _pure_epsilon(event: PrivateSelection, pure: float) -> float:
-    if event.shape == math.inf:
-        return round_up(pure + event.mean * math.tanh(pure / 2.0), 8) if pure else 0.0
-    return round_up((2.0 + event.shape) * pure, 8) if pure else 0.0
+    whole = convex_envelope(log_moment)
+    return Curve(lambda order: min(pure, round_up(whole(order - 1.0) / (order - 1.0))), pure)
 
 
-def _selected(rdp: float, log_c: float, t: float) -> float:
-    """log(1 + C (e^{t rdp} - 1)) / t."""
-    moment = t * rdp
+def _selected(moment: float, log_c: float) -> float:
+    """log(1 + C (e^moment - 1)), rounded up."""
     if moment <= 0.0 or not moment + log_c < math.inf:
         return math.inf if moment > 0.0 else 0.0
     gain = _log_expm1(moment)
     value = log_c + gain + 8.0 * EPS * (1.0 + abs(log_c) + moment + abs(gain))
-    return round_up((value + math.log1p(math.exp(-value)) if value > 0.0 else math.log1p(math.exp(value))) / t, 16)
+    return round_up(value + math.log1p(math.exp(-value)) if value > 0.0 else math.log1p(math.exp(value)), 16)
 
 
-def _negative_binomial_ratio(mean: float, shape: float, run: Curve) -> Callable[[float], float]:
-    """Order -> log C for the truncated negative binomial: one minimum serves all orders."""
-    spread, log_mean = log_inverse_gamma(mean, shape), round_up(math.log(mean))
+def _negative_binomial_ratio(event: PrivateSelection, run: Curve) -> tuple[float, Callable[[float], float]]:
+    """The pure ε, and order -> log C, for the truncated negative binomial: one ℓ serves all orders."""
+    spread, log_mean = log_inverse_gamma(event.mean, event.shape), round_up(math.log(event.mean))
 
     def cost(log_t: float) -> float:
         t = math.exp(log_t)
         return round_up((t * run.rdp(1.0 + t) + spread) / (1.0 + t), 8)
 
-    least = _crossing(run, spread, min(run.pure_epsilon, minimise(cost, _LOW, _HIGH, 0.0, _TOLERANCE)))
-    return lambda order: log_mean + round_up((order - 1.0) * (1.0 + shape) * least, 8)
+    high = min(run.pure_epsilon, minimise(cost, _LOW, _HIGH, 0.0, _TOLERANCE))
+    each = round_up((1.0 + event.shape) * _crossing(run, spread, high))
+    return round_up(run.pure_epsilon + each), lambda order: log_mean + round_up((order - 1.0) * each)
 
 
 def _crossing(run: Curve, spread: float, high: float) -> float:
@@ -167,20 +169,21 @@ def _log_expm1(x: float) -> float:
     return math.log(math.expm1(x)) if x < 1.0 else x + math.log(-math.expm1(-x))
 
 
-def _poisson_ratio(mean: float, run: Curve) -> Callable[[float], float]:
-    """Order -> log C for Poisson, where one run's δ at log(λ/(λ-1)) is taken from its curve."""
-    pure = run.pure_epsilon
+def _poisson_ratio(event: PrivateSelection, run: Curve) -> tuple[float, Callable[[float], float]]:
+    """The pure ε, and order -> log C, for Poisson: one run's δ at log(λ/(λ-1)) is taken from its curve."""
+    pure, mean = run.pure_epsilon, event.mean
+    log_mean = math.log(mean) + 4.0 * EPS * abs(math.log(mean))
 
     def log_c(order: float) -> float:
         epsilon = math.log1p(1.0 / (order - 1.0)) * (1.0 - 8.0 * EPS)
         if epsilon >= pure:
-            return math.log(mean) + 4.0 * EPS * abs(math.log(mean))
+            return log_mean
         delta = math.exp(best_log_delta(run.rdp, epsilon, CONVERSIONS["improved"], None))
         if pure < math.inf:
             delta = min(delta, round_up(-math.expm1(epsilon - pure) / (1.0 + math.exp(-pure)), 16))
-        return math.log(mean) + 4.0 * EPS * abs(math.log(mean)) + round_up(mean * (order - 1.0) * delta, 32)
+        return log_mean + round_up(mean * (order - 1.0) * delta, 32)
 
-    return log_c
+    return round_up(pure + mean * math.tanh(pure / 2.0), 8), log_c
 
 
 def log_inverse_gamma(mean: float, shape: float) -> float:
