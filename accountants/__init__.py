@@ -2,8 +2,8 @@
 
 Modules, in the order data flows: relation, events, participation, sensitivity, slack, fold, accountant (what one is),
 atoms, pairs, moments, curves, conversion, rdp, selection, allocation, profile, lattice, contour, engines, composition,
-witness, pld, gdp, zcdp, best, statement, assumptions, terms, ledger, filters, budget, odometer, plan, calibrate, joint,
-estimates, interop (other libraries), testing; errors.
+witness, pld, tradeoff, loss, gdp, zcdp, best, statement, assumptions, terms, ledger, filters, budget, odometer, plan,
+calibrate, joint, estimates, interop (other libraries), testing; errors.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")
@@ -56,12 +56,14 @@ from accountants.events import (
 from accountants.gdp import GDPAccountant
 from accountants.interop import from_dp_event, to_dp_event
 from accountants.ledger import Ledger
+from accountants.loss import PrivacyLoss
 from accountants.odometer import Odometer
 from accountants.plan import Plan
 from accountants.pld import Certificate, PLDAccountant
 from accountants.rdp import Curve, RDPAccountant, rdp_curve
 from accountants.relation import Relation
 from accountants.statement import Statement
+from accountants.tradeoff import tradeoff
 from accountants.zcdp import ZCDPAccountant
 
 __all__ = [
@@ -94,6 +96,7 @@ __all__ = [
     "PLDAccountant",
     "Plan",
     "PoissonSampled",
+    "PrivacyLoss",
     "PureDP",
     "RDPAccountant",
     "RDPCurve",
@@ -113,4 +116,5 @@ __all__ = [
     "max_times",
     "rdp_curve",
     "to_dp_event",
+    "tradeoff",
 ]

@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, final, overload
 
 import numpy as np
 
+from accountants._axes import new_axes
 from accountants._checks import check_prob
 from accountants._numerics import EPS, Floats, round_down, round_up
 from accountants._valley import GRID, Valley
@@ -201,7 +201,7 @@ class TradeOff:
         Raises:
             ImportError: matplotlib is not installed.
         """
-        axes = _new_axes() if ax is None else ax
+        axes = new_axes() if ax is None else ax
         alphas = np.unique(np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 41), np.linspace(0.0, 1.0, 41)]))
         betas = self.beta(alphas)
         (line,) = axes.plot(alphas, betas, label=f"at least this, under {self.relation.value}")
@@ -313,12 +313,3 @@ def _each(name: str, given: object, at: Callable[[float], float]) -> float | Flo
 def _shown(value: float) -> str:
     """To three digits, rounded up."""
     return f"{_DIGITS.plus(Decimal(value)):f}" if value > 1e-6 else f"{_DIGITS.plus(Decimal(value)):g}"
-
-
-def _new_axes() -> Any:
-    """Axes of a new figure; matplotlib is imported here and nowhere else."""
-    try:
-        pyplot = import_module("matplotlib.pyplot")
-    except ImportError as fault:
-        raise ImportError("matplotlib must be installed to plot: pip install 'dpkit[plot]'") from fault
-    return pyplot.subplots()[1]
