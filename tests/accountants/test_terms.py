@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accountants import (
@@ -45,6 +45,7 @@ def _record(book, brought):
     return book.statement(delta=1e-6)
 
 
+@settings(max_examples=25)
 @given(brought=st.lists(st.sampled_from([None, True, False]), max_size=9))
 def test_nothing_is_enforced_that_was_not_recorded(brought):
     by_hand, secure = brought.count(None), brought.count(True)
