@@ -9,11 +9,13 @@ import sys
 import pytest
 
 from accountants import Relation
+from accountants.tradeoff import tradeoff
 from tests.conformance import vector_curves, vector_sensitivity  # noqa: F401 (they register their checks)
 from tests.conformance.known_bad import KNOWN_BAD
 from tests.conformance.vector_checks import CHECKS, PLD, one_way_epsilon
 from tests.conformance.vector_events import sampled
-from tests.conformance.vector_tags import HANDED_OVER, NOT_EXPRESSED, REFUTED
+from tests.conformance.vector_tags import HANDED_OVER, NOT_EXPRESSED, REFUTED, UNDERCUT
+from tests.conformance.vector_tradeoffs import reached
 from tests.oracles import contour
 from tests.oracles.vectors import TOLERANCES, TRUTHS, rows
 
@@ -30,7 +32,7 @@ def _homes(row):
     """Every place that claims the row; there must be one."""
     if row.known_bad:
         return ["known bad"] if row.name in KNOWN_BAD else []
-    if row.name in REFUTED:
+    if row.name in REFUTED or row.name in UNDERCUT:
         return ["refuted"]
     checked = ["checked"] if (row.mechanism, row.ask) in CHECKS else []
     return checked + _reasons(row)
@@ -68,20 +70,32 @@ def test_refuted_rows_are_refuted_by_quadrature_and_by_us(row):
         assert truth * (1 - 1e-9) <= ours <= truth * (1 + 1e-6) < row.value
 
 
+@_ids([row for row in rows() if row.name in UNDERCUT])
+def test_undercut_rows_are_undercut_by_a_test_and_not_by_us(row):
+    """A test, by quadrature, has fewer false negatives than the row holds possible; ours are at most the test's."""
+    epsilon, how = UNDERCUT[row.name]
+    fpr, fnr = reached(row, epsilon, **how)
+    assert fpr <= row.at["alpha"]
+    assert fnr < row.value - row.slack
+    ours = tradeoff(sampled(row), Relation.add_remove)
+    assert ours.beta(row.at["alpha"]) <= fnr
+    assert fnr - 1e-6 <= ours.beta(fpr) <= fnr
+
+
 def test_every_row_has_one_home():
     assert {row.name: _homes(row) for row in rows() if len(_homes(row)) != 1} == {}
     assert len({row.name for row in rows()}) == len(rows()) == 298
     known = {(row.mechanism, row.ask) for row in rows()}
     assert set(CHECKS) <= known, "a check without a row"
-    assert set(KNOWN_BAD) | set(REFUTED) | {name for names in HANDED_OVER.values() for name in names} <= {
-        row.name for row in rows()
-    }
+    assert set(KNOWN_BAD) | set(REFUTED) | set(UNDERCUT) | {
+        name for names in HANDED_OVER.values() for name in names
+    } <= {row.name for row in rows()}
     written = {row.tolerance for row in rows()}
     assert set(TOLERANCES) | set(TRUTHS) == written
 
 
 def test_table_of_what_is_not_expressed():
-    """One row in ten is out of reach; the reasons are these."""
+    """One row in twenty is out of reach; the reasons are these."""
     tagged = {reason: [row.name for row in rows() if reason in _reasons(row)] for reason in NOT_EXPRESSED}
     sys.stdout.write(f"\n{len(rows())} rows, {sum(map(len, tagged.values()))} of them not expressed:\n")
     for reason, names in tagged.items():
@@ -90,4 +104,4 @@ def test_table_of_what_is_not_expressed():
     for reason, names in HANDED_OVER.items():
         sys.stdout.write(f"- {reason} ({len(names)}): {', '.join(sorted(names))}\n")
     assert all(tagged.values()), "a reason without a row"
-    assert sum(map(len, tagged.values())) == 24
+    assert sum(map(len, tagged.values())) == 14
