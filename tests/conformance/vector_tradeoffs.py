@@ -38,7 +38,7 @@ def _(row):
 def reached(row, epsilon, **how):
     """(false positive rate, false negative rate) that some test reaches who looks for losses above about epsilon.
 
-    Delta is convex in x = e^epsilon, with slope -Q(loss > epsilon). With its steepness b before and a after a point, some
+    Delta is convex in x = e^epsilon, with slope -Q(loss > epsilon). With steepness b before and a after a point, some
     mixture of thresholds beyond has the false positive rate a. Its false negatives are at least those of the tangent,
     1 - delta - x a, and more by at most (b - a) times the step in x.
     """
