@@ -30,7 +30,9 @@ from accountants.events import (
     Laplace,
     NonPrivate,
     PoissonSampled,
+    PrivateSelection,
     PureDP,
+    RandomAllocation,
     RandomizedResponse,
     RDPCurve,
     Repeated,
@@ -172,6 +174,19 @@ def _(event: FixedSizeSampled) -> tuple[str, ...]:
         "secret"
     )
     return (drawn, f"there are at least {event.population} records to draw from")
+
+
+@assumptions.register
+def _(event: PrivateSelection) -> tuple[str, ...]:
+    runs = "the number of runs was drawn beforehand by the law stated, and is kept secret with all runs but the best"
+    return (runs, "what each run tries was drawn without looking at the records")
+
+
+@assumptions.register
+def _(event: RandomAllocation) -> tuple[str, ...]:
+    return (
+        "each record took part in one step of each epoch, drawn uniformly for it alone, and which one is kept secret",
+    )
 
 
 @assumptions.register
