@@ -36,9 +36,10 @@ Counts = NDArray[np.intp]
 
 _FIRST_TABLE = 32
 _LARGEST = 1e9  # of log-moments that are tabulated
-_MOST_NODES = 1 << 22
-_SMALL = 46.0  # e^-46 of what is computed may be left out: below EPS^1.2
-_REACH = 9.5  # standard deviations of the normal: the tail is below e^-47
+_MOST_NODES = 1 << 21
+_SMALL = 46.0  # e^-46 of the outer integral may be left out, far below EPS
+_TINY = 100.0  # and e^-100 of the inner one, which is a small number to a power
+_REACH = 14.1  # standard deviations of the normal: the tails are below e^-102
 
 
 def log_moments(scale: float, steps: int, order: int) -> float:
@@ -122,7 +123,7 @@ def log_negative_moment(scale: float, steps: int, power: float) -> float:
 def _grids(scale: float, steps: int, power: float) -> tuple[Floats, float, Floats, float] | None:
     """Nodes and spacings of v and of g; None where there would be too many."""
     turn = min(1.5 * scale, 6.0)
-    inner = 2.0 * math.pi * turn / (_SMALL + 0.5 * turn * turn)
+    inner = 2.0 * math.pi * turn / (_TINY + 0.5 * turn * turn)
     reach = 2.0 / scale + _REACH
     height = min(1.2, 1.5 / math.sqrt(power))
     outer = 2.0 * math.pi * height / (_SMALL - power * math.log(math.cos(height)))
@@ -147,23 +148,27 @@ def _integral(scale: float, steps: int, power: float, v: Floats, outer: float, g
     exponent = power * v + steps * log_phi - log_gamma
     exponent += 8.0 * EPS * (1.0 + power * np.abs(v) - (1.0 + np.abs(v)) * steps * log_phi + abs(log_gamma))
     top = float(exponent.max())
-    total = float(np.exp(exponent - top).sum())
-    value = top + math.log(outer * total)
-    return max(0.0, value) + EPS * (8.0 * v.size + 4.0 * abs(top) + 16.0)
+    value = top + math.log(outer * math.fsum(np.exp(exponent - top).tolist()))
+    return max(0.0, value) + EPS * (4.0 * abs(top) + 32.0)
 
 
 def _log_laplace(x: Floats, scale: float, g: Floats, inner: float) -> Floats:
     """Upper bounds of log E[e^-xL] <= 0: near 0 by what the first two terms of the series leave, which is >= 0."""
+    s, far_end = 1.0 / scale, float(g[-1])
     weight = inner / math.sqrt(2.0 * math.pi) * np.exp(-0.5 * g * g)
-    ratio = np.exp(g / scale - 0.5 / scale / scale)
-    rounding = EPS * (g.size + 64.0 + 8.0 * float(g[-1]) ** 2)
+    ratio = np.exp(s * g - 0.5 * s * s)
+    rounding = EPS * (g.size + 64.0 + 4.0 * far_end * far_end)  # of sums and weights
+    turned = 8.0 * EPS * (2.0 + s * far_end + s * s)  # of a ratio
     found = np.empty_like(x)
     near = x <= 1.0
-    with np.errstate(over="ignore"):
-        square = np.minimum(0.5 * x * x * math.exp(min(1.0 / scale / scale, 700.0)), 2.0 + x)
-        left = exp_remainder(-x[near, None] * ratio) @ weight * (1.0 + rounding) + math.exp(1.0 - _SMALL) * square[near]
-    found[near] = np.log1p(np.minimum(left - x[near], 0.0)) + 16.0 * EPS * x[near]
+    low, high = x[near], x[~near, None]
     with np.errstate(over="ignore", under="ignore"):
-        far = np.exp(-x[~near, None] * ratio) @ weight
-    found[~near] = np.log(far * (1.0 + 800.0 * rounding) + math.exp(1.0 - _SMALL))
+        square = np.minimum(0.5 * low * low * math.exp(min(s * s, 700.0)), 2.0 + low)
+        left = exp_remainder(-low[:, None] * ratio) @ weight * (1.0 + rounding + 2.0 * turned)
+        loss = np.minimum(high * ratio, 800.0)
+        parts = np.exp(-loss)
+        far = parts @ weight
+        spread = (parts * loss) @ weight
+    found[near] = np.log1p(np.minimum(left + math.exp(1.0 - _TINY) * square - low, 0.0)) + 16.0 * EPS * low
+    found[~near] = np.log(far * (1.0 + rounding) + 2.0 * turned * spread + math.exp(1.0 - _TINY))
     return np.minimum(found, 0.0)
