@@ -101,8 +101,8 @@ def tree_sensitivity(participation: Participation) -> Sensitivity:
 
     The nodes are the dyadic intervals [j 2^l, (j + 1) 2^l) that lie within the steps, each with noise of its own. An
     estimate of prefix sums from all of them (Honaker) is computed from the same release. A tree that is completed by
-    empty steps has their nodes too: count them in ``steps``. Trees that restart are one release each. Takes milliseconds for
-    thousands of steps, and grows with the square of ``participation.count``.
+    empty steps has their nodes too: count them in ``steps``. Trees that restart are one release each. Takes
+    milliseconds for thousands of steps, and grows with the square of ``participation.count``.
 
     Guarantee:
         The worst pattern's value, rounded up; a bound only where a record has hundreds of steps (``is_exact``). Held by
