@@ -38,6 +38,7 @@ from accountants.events import (
     Laplace,
     NonPrivate,
     PoissonSampled,
+    PrivateSelection,
     RandomizedResponse,
     Repeated,
     TruncatedPoissonSampled,
@@ -54,7 +55,7 @@ _READINGS: Final = ("bound", "sensitivity", None)
 @final
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What an event is translated under: relation, reading of the noise, and the sampler next around it."""
+    """What an event is translated under: relation, reading of the noise, and what draws next around it."""
 
     relation: Relation
     noise_over: str | None
@@ -176,10 +177,22 @@ def _(event: FixedSizeSampled, context: _Context) -> Any:
     return _theirs("SampledWithoutReplacementDpEvent", event.population, event.batch, inner)
 
 
+@_translate.register
+def _(event: PrivateSelection, context: _Context) -> Any:
+    if event.shape < 0.0 or event.mean < 1.0:
+        raise UnsupportedEventError(
+            f"shape must be >= 0 and mean >= 1 for dp_accounting, got {event.shape!r} and {event.mean!r}; account for "
+            "it here.",
+            event=event,
+        )
+    inner = _translate(event.event, replace(context, sampler=PrivateSelection))
+    return _theirs("RepeatAndSelectDpEvent", inner, event.mean, event.shape)
+
+
 def _their_share(event: Event, context: _Context) -> float:
     """Their noise multiplier over ours; what only RdpAccountant would hold must be told in its own reading."""
     share = _share(type(event).__name__, event, context)
-    only_renyi = isinstance(event, Laplace) or context.sampler is FixedSizeSampled
+    only_renyi = isinstance(event, Laplace) or context.sampler in (FixedSizeSampled, PrivateSelection)
     replaced = context.relation is Relation.replace_one and context.sampler is not PoissonSampled
     if replaced and only_renyi and share == 1.0:
         raise UnsupportedEventError(
@@ -306,6 +319,11 @@ def _without_replacement(theirs: Any, context: _Context) -> Event:
     return FixedSizeSampled(inner, theirs.source_dataset_size, theirs.sample_size)
 
 
+def _selection(theirs: Any, context: _Context) -> Event:
+    inner = _read(theirs.event, replace(context, sampler=PrivateSelection))
+    return PrivateSelection(inner, theirs.mean, theirs.shape)
+
+
 def _truncated(theirs: Any, context: _Context) -> Event:
     if theirs.noise_multiplier == 0:
         return NonPrivate()
@@ -330,6 +348,7 @@ _READERS: Final[dict[str, Callable[[Any, _Context], Event]]] = {
     "ComposedDpEvent": lambda theirs, context: Composed(tuple(_read(event, context) for event in theirs.events)),
     "PoissonSampledDpEvent": _poisson,
     "SampledWithoutReplacementDpEvent": _without_replacement,
+    "RepeatAndSelectDpEvent": _selection,
     "TruncatedSubsampledGaussianDpEvent": _truncated,
 }
 
