@@ -3,8 +3,6 @@
 #: reason -> (mechanism, ask); None stands for any ask. Everything else in the table is checked.
 NOT_EXPRESSED = {
     "shuffling has no event": {("shuffling eps0-LDP", None)},
-    "private selection has no event": {("private selection (Papernot-Steinke 2021)", None)},
-    "random allocation has no event": {("random allocation (balls-in-bins) 1 of t gaussian", None)},
     "truncated Poisson as a curve of its own: ours adds the probability of a full batch (here 0.31) to delta": {
         ("truncated poisson gaussian", None),
     },
