@@ -108,7 +108,7 @@ def test_the_order_of_releases_does_not_matter():
 
 
 def test_other_samplers_relations_and_accountants():
-    plans = {"batch": lambda z: FixedSizeSampled(Gaussian(z), 1000, 10) * 50, "vote": Laplace}
+    plans = {"batch": lambda z: FixedSizeSampled(Gaussian(z), 1000, 100), "vote": Laplace}
     terms = {"epsilon": 3.0, "delta": 1e-6, "relation": "replace_one"}
     accountant = RDPAccountant(conversion="mironov2017")
     values = calibrate_jointly(plans, weights={"batch": 9, "vote": 1}, accountant=accountant, **terms)
