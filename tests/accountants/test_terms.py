@@ -1,5 +1,6 @@
 """Terms: what is assumed is complete, what is enforced was recorded, and never more than that."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -115,6 +116,26 @@ def test_a_ledger_that_does_not_know_claims_nothing():
     assert len(known.enforced) == 3
     assert unknown.enforced == (LEDGER.enforced,)
     assert unknown.assumed[-1] == "4 of 4 releases were recorded by hand, and made as declared"
+
+
+def _first(data):
+    """The same JSON data with every ledger in it as the first schema had it."""
+    if not isinstance(data, dict):
+        return data
+    older = {name: _first(value) for name, value in data.items() if name not in ("secure_releases", "premises")}
+    return {**older, "schema": "accountants.ledger/1"} if data.get("schema") == "accountants.ledger/2" else older
+
+
+@pytest.mark.parametrize("which", range(4), ids=["ledger", "budget", "odometer", "plan"])
+def test_what_was_written_with_the_first_schema_is_still_read(which):
+    book, admission = _books()[which]
+    now = _record(book, [True, True, None])
+    kind = type(book)
+    assert book.secure_releases == kind.from_json(book.to_json()).secure_releases == 2
+    again = kind.from_json(json.dumps(_first(json.loads(book.to_json()))))
+    assert (again.entries, len(again), again.secure_releases) == (book.entries, 3, 0)
+    then = again.statement(delta=1e-6)
+    assert (then.epsilon, then.enforced) == (now.epsilon, (admission.enforced,))
 
 
 def test_a_plan_says_what_was_made_of_it():
