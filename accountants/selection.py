@@ -26,7 +26,7 @@ between. (Papernot & Steinke 2022, Lemma 7, has C times the whole moment and wan
 
 *C for Poisson*: :math:`f'(x) = \mu e^{\mu(x-1)}`, :math:`\log W = \log\mu + \mu(\lambda-1)[(1-q') -
 \frac{\lambda}{\lambda-1}(1-q)]`, and the bracket is at most δ(log(λ/(λ-1))) of one run (their Theorem 6). Of a pure ε,
-|q - q'| <= tanh(ε/2).
+:math:`|q-q'| \le \tanh(\epsilon/2)`.
 
 *Slack* of one run, per data set. Total variation: at most E[K] times as much. Log-ratios in [-b, a] move u/u' by as
 much: in all [-b-(1+η)a, a+(1+η)b], with μ for 1 + η in Poisson's case.
