@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import final
 
@@ -12,7 +12,7 @@ import numpy as np
 from accountants._many import at_many
 from accountants._numerics import Floats
 from accountants.accountant import Account, folded
-from accountants.engines import Direction, LogDelta, engine_of
+from accountants.engines import Direction, LogDelta, engines_of
 from accountants.errors import UnsupportedEventError
 from accountants.events import Event
 from accountants.pairs import dominating_pairs
@@ -102,18 +102,30 @@ def epsilon_of(composition: Composition, log_delta: float, tolerance: float) -> 
     """The larger of the directions' epsilons, without slack."""
     shown = Certificate(0.0, 0.0, NO_RELEASE, AT_LEAST_ZERO)
     for direction in composition.directions:
-        engine = engine_of(direction)
-        if engine is None:
-            shown = Certificate(shown.lower, math.inf, NO_ENGINE, shown.lower_from)
-            continue
-        low, high = engine.epsilon_bounds(direction, log_delta, tolerance, shown.upper)
+        own = _epsilon_of_one(direction, log_delta, tolerance, shown.upper)
         shown = Certificate(
-            max(low, shown.lower),
-            max(high, shown.upper),
-            engine.name if high >= shown.upper else shown.upper_from,
-            engine.name if low > shown.lower else shown.lower_from,
+            max(own.lower, shown.lower),
+            max(own.upper, shown.upper),
+            own.upper_from if own.upper >= shown.upper else shown.upper_from,
+            own.lower_from if own.lower > shown.lower else shown.lower_from,
         )
     return shown
+
+
+def _epsilon_of_one(direction: Direction, log_delta: float, tolerance: float, enough: float) -> Certificate:
+    """One direction's, by one engine after the other until the ends close or the upper one is low enough."""
+    found = Certificate(0.0, math.inf, NO_ENGINE, AT_LEAST_ZERO)
+    for engine in engines_of(direction):
+        low, high = engine.epsilon_bounds(direction, log_delta, tolerance, enough)
+        found = Certificate(
+            max(low, found.lower),
+            min(high, found.upper),
+            engine.name if high < found.upper else found.upper_from,
+            engine.name if low > found.lower else found.lower_from,
+        )
+        if found.upper <= enough or found.upper - found.lower <= tolerance * found.upper < math.inf:
+            break
+    return found
 
 
 def log_delta_of(composition: Composition, tolerance: float) -> Callable[[float], tuple[float, float]]:
@@ -144,11 +156,48 @@ def log_deltas_of(composition: Composition, tolerance: float) -> Callable[[Float
     return at
 
 
-def _curves(composition: Composition, tolerance: float) -> list[LogDelta]:
-    """Of each direction; nothing is known where no engine answers."""
-    engines = [(engine_of(direction), direction) for direction in composition.directions]
-    return [_unknown if engine is None else engine.curve(direction, tolerance) for engine, direction in engines]
+def _curves(composition: Composition, tolerance: float) -> list[_Chain]:
+    return [_Chain(direction, tolerance) for direction in composition.directions]
 
 
-def _unknown(epsilon: float, enough: float) -> tuple[float, float]:
-    return -math.inf, 0.0
+@final
+class _Chain:
+    """A direction's curve, by one engine after the other until the ends close; nothing is known where none answers."""
+
+    __slots__ = ("_curves", "_direction", "_tolerance")
+
+    def __init__(self, direction: Direction, tolerance: float) -> None:
+        self._direction, self._tolerance = direction, tolerance
+        self._curves: list[LogDelta] = []
+
+    def _each(self) -> Iterator[LogDelta]:
+        for place, engine in enumerate(engines_of(self._direction)):
+            if place == len(self._curves):
+                self._curves.append(engine.curve(self._direction, self._tolerance))
+            yield self._curves[place]
+
+    def __call__(self, epsilon: float, enough: float) -> tuple[float, float]:
+        """(lower, upper) of log δ at one ε."""
+        low, high = -math.inf, 0.0
+        for curve in self._each():
+            lower, upper = curve(epsilon, enough)
+            low, high = max(low, lower), min(high, upper)
+            if high <= enough or high <= low + self._tolerance:
+                break
+        return min(low, high), high
+
+    def at_many(self, epsilons: Floats, enough: Floats) -> tuple[Floats, Floats]:
+        """The same at many ε."""
+        low, high = np.full_like(epsilons, -math.inf), np.zeros_like(epsilons)
+        for curve in self._each():
+            left = np.flatnonzero((high > enough) & (high > low + self._tolerance))
+            if not left.size:
+                break
+            lower, upper = at_many(curve, epsilons[left], enough[left])
+            low[left], high[left] = np.maximum(low[left], lower), np.minimum(high[left], upper)
+        return np.minimum(low, high), high
+
+
+@at_many.register
+def _(curve: _Chain, epsilons: Floats, enough: Floats) -> tuple[Floats, Floats]:
+    return curve.at_many(epsilons, enough)

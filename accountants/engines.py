@@ -7,10 +7,12 @@ closed form               one release of anything that has a pair; any number of
 loss lattice              discrete pairs whose losses share a lattice, by convolution, while that is short
 contour                   Poisson- and fixed-size-sampled Gaussians in both directions of add_remove, with unsampled
                           ones, any number of them
+tilted Fourier            everything else that has a pair: noise of both families in every shape, groups, atoms off any
+                          lattice, mixtures of kinds; few or many
 ========================  ==========================================================================================
 
-An engine that cannot certify what it was given says so by an upper end of inf (or log δ = 0) and a lower end of 0 (or
--inf); nothing in between is ever invented.
+They are asked in this order until the ends close. An engine that cannot certify what it was given says so by an upper
+end of inf (or log δ = 0) and a lower end of 0 (or -inf); nothing in between is ever invented.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
-from accountants import contour, lattice, profile
+from accountants import contour, fourier, lattice, profile
 from accountants._gauss import separation
 from accountants._numerics import EPS
 from accountants._points import Law
 from accountants.pairs import AtomPair, Noise, Pair, Shape
 
-__all__ = ["ENGINES", "Direction", "Engine", "LogDelta", "engine_of"]
+__all__ = ["ENGINES", "Direction", "Engine", "LogDelta", "engines_of"]
 
 #: One direction of a composition: pairs with their counts.
 Direction = tuple[tuple[Pair | AtomPair, int], ...]
@@ -56,9 +58,9 @@ class Engine(NamedTuple):
     curve: Callable[[Direction, float], LogDelta]
 
 
-def engine_of(direction: Direction) -> Engine | None:
-    """The first engine that answers for a direction, or None."""
-    return next((engine for engine in ENGINES if engine.supports(direction)), None)
+def engines_of(direction: Direction) -> tuple[Engine, ...]:
+    """The engines that answer for a direction, in the order asked."""
+    return tuple(engine for engine in ENGINES if engine.supports(direction))
 
 
 def _unsampled(pair: Pair | AtomPair) -> bool:
@@ -165,4 +167,5 @@ ENGINES: tuple[Engine, ...] = (
         _contour_epsilon,
         _contour_curve,
     ),
+    Engine("tilted Fourier", fourier.supports, fourier.epsilon_bounds, fourier.Curve),
 )

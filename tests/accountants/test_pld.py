@@ -72,11 +72,11 @@ def test_the_ends_of_gaussians_are_the_closed_form(relation):
 
 def test_the_larger_direction_counts():
     """Removing costs more than adding here; both are in the curve, and the upper end is of the larger."""
-    from accountants.engines import engine_of
+    from accountants.engines import engines_of
     from accountants.pairs import dominating_pairs
 
     remove, add = (
-        engine_of(((pair, 1000),)).epsilon_bounds(((pair, 1000),), math.log(1e-6), 1e-4, 0.0)
+        engines_of(((pair, 1000),))[0].epsilon_bounds(((pair, 1000),), math.log(1e-6), 1e-4, 0.0)
         for pair in dominating_pairs(STEP, Relation.add_remove)
     )
     assert add[1] < remove[0]

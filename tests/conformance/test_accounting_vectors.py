@@ -14,7 +14,7 @@ from tests.conformance import vector_curves, vector_selections, vector_sensitivi
 from tests.conformance.known_bad import KNOWN_BAD
 from tests.conformance.vector_checks import CHECKS, PLD, one_way_epsilon
 from tests.conformance.vector_events import sampled
-from tests.conformance.vector_tags import HANDED_OVER, NOT_EXPRESSED, REFUTED, UNDERCUT
+from tests.conformance.vector_tags import NOT_EXPRESSED, REFUTED, UNDERCUT
 from tests.conformance.vector_tradeoffs import reached
 from tests.oracles import contour
 from tests.oracles.vectors import TOLERANCES, TRUTHS, rows
@@ -87,9 +87,7 @@ def test_every_row_has_one_home():
     assert len({row.name for row in rows()}) == len(rows()) == 298
     known = {(row.mechanism, row.ask) for row in rows()}
     assert set(CHECKS) <= known, "a check without a row"
-    assert set(KNOWN_BAD) | set(REFUTED) | set(UNDERCUT) | {
-        name for names in HANDED_OVER.values() for name in names
-    } <= {row.name for row in rows()}
+    assert set(KNOWN_BAD) | set(REFUTED) | set(UNDERCUT) <= {row.name for row in rows()}
     written = {row.tolerance for row in rows()}
     assert set(TOLERANCES) | set(TRUTHS) == written
 
@@ -100,8 +98,5 @@ def test_table_of_what_is_not_expressed():
     sys.stdout.write(f"\n{len(rows())} rows, {sum(map(len, tagged.values()))} of them not expressed:\n")
     for reason, names in tagged.items():
         sys.stdout.write(f"- {reason} ({len(names)}): {', '.join(names)}\n")
-    sys.stdout.write("Checked to contain the value only, as no engine certifies both ends:\n")
-    for reason, names in HANDED_OVER.items():
-        sys.stdout.write(f"- {reason} ({len(names)}): {', '.join(sorted(names))}\n")
     assert all(tagged.values()), "a reason without a row"
     assert sum(map(len, tagged.values())) == 8

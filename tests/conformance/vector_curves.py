@@ -8,7 +8,6 @@ from accountants.events import BoundedRange, DominatingPair
 from accountants.rdp import rdp_curve
 from tests.conformance.vector_checks import ADD_REMOVE, PLD, REPLACE_ONE, approx, check
 from tests.conformance.vector_events import OPACUS_ORDERS, laplace, responses, sampled
-from tests.conformance.vector_tags import is_handed_over
 
 
 def curve_value(event, relation, order):
@@ -57,7 +56,7 @@ def row_target(row):
 @check("laplace", "b")
 def _(row):
     found = calibrate(lambda b: Laplace(b) * row.params["T"], **row_target(row), relation=ADD_REMOVE, accountant=PLD)
-    assert (found > row.value + row.slack) is is_handed_over(row)
+    assert found <= row.value + row.slack
 
 
 @check("poisson-subsampled gaussian", "sigma", "noise_multiplier")

@@ -20,27 +20,3 @@ UNDERCUT = {
     "riskcal_beta_a0.01": (2.096, {"t": 0.7, "step": 0.08, "fine": 0.1}),  # by 3.3e-3
     "riskcal_beta_a0.05": (1.1756, {"t": 0.7, "step": 0.08, "fine": 0.1}),  # by 1.3e-3
 }
-
-#: reason -> rows for which no engine certifies both ends yet: the bounds must contain the value, and are wide
-HANDED_OVER = {
-    "about one hit in the whole plan (times q near 1): the contour integral decays too slowly": {
-        "tfp_example_micro_samp_pld",
-        "dpacc_psg_3",
-    },
-    "the pair has no engine before the tilted Fourier transform: antipodal, Laplace, groups under Poisson": {
-        "koskela_S_s2.0_q0.01_n10000_d1e-05",
-        "koskela_S_s1.0_q0.01_n10000_d1e-06",
-        "koskela_S_s2.0_q0.005_n10000_d1e-06",
-        "koskela_delta_S_e1.0_s2.0_q0.01_n10000",
-        "koskela_hetero_S",
-        "dpacc_replace_q0.01_s1.0_T1000",
-        "prv_readme_hetero_upper",
-        "prv_laplace1000_upper",
-        "tfp_statement_user2_poisson_pld",
-        "dpacc_laplace_cal_T20",
-    },
-}
-
-
-def is_handed_over(row):
-    return any(row.name in names for names in HANDED_OVER.values())
