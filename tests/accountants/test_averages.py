@@ -31,6 +31,13 @@ def test_the_second_moment_and_one_step(steps):
         assert steps > 1 or log_moments(scale, steps, 40) >= whole
 
 
+def test_a_larger_share_counts_more():
+    """Five steps are four and one: the mean of four weighs four times as much."""
+    with mp.workdps(40):
+        truth = float(mp.log(oracle.positive_moment(1.0, 5, 6)))
+    assert truth <= log_moments(1.0, 5, 6) <= truth * (1 + 1e-11)
+
+
 def test_a_larger_table_says_the_same():
     for order in (2, 9, 32):
         small, large = log_moments(1.3, 77, order), float(_table(1.3, 77, 256)[order])

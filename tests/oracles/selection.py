@@ -34,7 +34,7 @@ def gamma(mean, shape):
     low, high = mp.mpf("1e-40"), mp.mpf(1)
     while mean_runs(high, shape) < mean:
         high *= 2
-    for _ in range(200):
+    for _ in range(110):
         middle = (low + high) / 2
         low, high = (middle, high) if mean_runs(middle, shape) < mean else (low, middle)
     return mp.exp(-high)
