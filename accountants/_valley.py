@@ -62,7 +62,12 @@ class Valley:
 
         k = GRID.index(self._best())
         low, high = GRID[max(k - 1, 0)], GRID[min(k + 1, len(GRID) - 1)]
-        minimize_scalar(self._at, bounds=(low, high), method="bounded", options={"xatol": 1e-9 * high})
+        minimize_scalar(
+            lambda epsilon: self._at(float(epsilon)),
+            bounds=(low, high),
+            method="bounded",
+            options={"xatol": 1e-9 * high},
+        )
         for _ in range(_LINES):
             meeting = self._meeting(delta)
             if meeting is None or meeting in self._seen:

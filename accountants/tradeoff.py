@@ -12,7 +12,7 @@ data sets, 1 - α <= e^ε β + δ. So one pair (ε, δ) is enough for a bound, a
 a good ε costs tightness and never soundness. δ is that of the larger direction, so the curve holds for both orders of
 the neighbours and f is its own inverse; an attacker told the direction may be weaker than that.
 
-*Search.* Both expressions have one peak in e^ε, as δ is convex there; :mod:`accountants._valley` climbs it.
+*Search.* Both expressions have one peak in e^ε, as δ is convex there; ``accountants._valley`` climbs it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from accountants.relation import Relation, as_relation
 __all__ = ["TradeOff", "tradeoff"]
 
 _TOLERANCE = 1e-6  # of log δ: an error of at most that, relative, in an advantage
-_BEYOND = 1e290  # of ε: what is left there is the mass that gives the record away
+_BEYOND = 1e100  # of ε: what is left there is the mass that gives the record away
 _NOTHING = 1e-300  # of mass
 _KEPT = 4096  # deltas
 _LEAST_PRIOR = 1e-300
@@ -155,7 +155,7 @@ class TradeOff:
         Example:
             >>> from accountants import Gaussian
             >>> round(tradeoff(Gaussian(1.0), "add_remove").tpr(1e-12), 18)
-            8.81166e-10
+            7.9735801e-10
         """
         return _each("fpr", fpr, self._tpr)
 
