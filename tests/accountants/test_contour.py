@@ -210,9 +210,11 @@ def test_many_that_are_good_enough_are_not_improved():
     mixture = LEDGERS["adding"][0]
     epsilons = np.linspace(0.1, 3.0, 7)
     at_one = [log_delta_bounds(mixture, epsilon, 1e-4) for epsilon in epsilons]
-    lower, upper = at_many(curve(mixture, 1e-4), epsilons, np.zeros_like(epsilons))
-    assert np.all(lower == -math.inf)
-    assert all(high >= one[0] for high, one in zip(upper.tolist(), at_one, strict=True))
+    for enough in (np.zeros_like(epsilons), np.array([high + 3.0 for _, high in at_one])):
+        lower, upper = at_many(curve(mixture, 1e-4), epsilons, enough)
+        assert np.all(upper <= np.maximum(enough, lower + 1e-4))
+        assert all(high >= one[0] for high, one in zip(upper.tolist(), at_one, strict=True))
+    assert lower[-1] == -math.inf
 
 
 def test_many_beyond_the_largest_loss_are_nothing():
