@@ -307,6 +307,13 @@ def test_an_unprotected_release_is_nothing_but_a_failure():
     assert ledger.delta(epsilon=100.0) == 1.0
 
 
+def test_slack_recorded_again_counts_again():
+    once = Within(Gaussian(1.0), 0.1, 0.3)
+    apart = fold([(once, 2), (Gaussian(2.0), 1), (once, 3)])
+    assert apart.slack == fold([(once, 5)]).slack
+    assert apart.slack.down == pytest.approx(1.5, rel=1e-14)
+
+
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.floats(0.0, 0.3), st.floats(0.0, 0.3))
 def test_slack_does_not_depend_on_how_repetitions_are_grouped(counts, up, failure):
     """To the bit: what is equal is counted first and rounded once."""

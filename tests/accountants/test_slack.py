@@ -304,6 +304,14 @@ def test_ends_of_delta_at_extremes(slack, lower, upper):
     assert slack.deltas(lambda inner: np.full_like(inner, 0.25), far)[0] == pytest.approx(upper, rel=1e-14)
 
 
+def test_ends_of_delta_are_asked_where_the_slack_says():
+    """e^up e^-(epsilon - up - down) for a base e^-x, from both sides."""
+    slack, epsilon = Slack(up=0.1, down=0.25), np.array([1.0])
+    whole = math.exp(0.1 - (1.0 - 0.1 - 0.25))
+    assert slack.deltas(lambda inner: np.exp(-inner), epsilon)[0] == pytest.approx(whole, rel=1e-13)
+    assert slack.lower_deltas(lambda inner: np.exp(-inner), epsilon)[0] == pytest.approx(whole, rel=1e-13)
+
+
 def test_nothing_above_and_no_slack_is_nothing():
     for slack in (Slack(), Slack(up=0.1), Slack(down=0.1)):
         assert slack.deltas(np.zeros_like, np.array([1.0]))[0] == 0.0
