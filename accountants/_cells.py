@@ -78,7 +78,8 @@ class Cells:
     """A pair in cells, ascending by loss.
 
     Args:
-        quarter: index of the quarter that holds the cell's losses, counted from the offset, shape (n,).
+        quarter: index of the quarter that holds the cell's losses, counted from the offset, shape (n,); that of an
+            atom's largest loss where it is in doubt.
         log_p: log of P's mass, shape (n,).
         doubt_p: by how much that mass may be off, relative.
         loss: log(P/Q) of the cell as a whole.
@@ -127,28 +128,28 @@ def heaviest(pair: Pair | AtomPair, spacing: float) -> float:
 @cells.register
 def _(pair: AtomPair, lattice: Lattice, reach: Reach) -> Cells | None:
     log_p, loss = np.array(pair.log_p), np.array(pair.loss)
-    low, high = ends(pair, reach)
-    if high - low > _MOST_CELLS / QUARTERS * lattice.spacing or max(-low, high) > _FURTHEST * lattice.spacing:
-        return None
-    quarter = np.floor((loss - lattice.offset) * (QUARTERS / lattice.spacing)).astype(np.int64)
     doubt = EPS * np.abs(loss) * (10.0 + 8.0 * (np.abs(log_p) + np.abs(loss)))
     rest = np.where(loss == 0.0, 16.0 * EPS * np.exp(np.minimum(-log_p, 100.0)), 0.0)
     kept = math.log1p(-pair.failure) if pair.failure < 1.0 else -math.inf
     doubt_p = EPS * (40.0 + 8.0 * np.abs(log_p)) + rest
     doubt_p = doubt_p + (pair.failure - pair.least_failure) * math.exp(min(-kept, 100.0))
     log_p = log_p + kept
-    above, below = loss > reach.ceiling, loss < reach.floor
+    above, below = loss - doubt > reach.ceiling, loss + doubt < reach.floor
+    some = ~(above | below)
+    place = np.floor((loss + doubt - lattice.offset) * (QUARTERS / lattice.spacing))
+    if some.any() and (np.abs(place[some]).max() > _FURTHEST or np.ptp(place[some]) > _MOST_CELLS):
+        return None
     p, q, off = np.exp(log_p), np.exp(np.minimum(log_p - loss, 0.0)), doubt_p + np.expm1(doubt)
     beyond = Beyond(
-        pair.least_failure + float(p[above] @ np.maximum(1.0 - doubt_p[above], 0.0)) * (1.0 - 64.0 * EPS),
-        pair.failure + float(p[above] @ (1.0 + doubt_p[above])) * (1.0 + 64.0 * EPS),
-        float(q[above] @ np.maximum(1.0 - off[above], 0.0)) * (1.0 - 64.0 * EPS),
-        float(q[above] @ (1.0 + off[above])) * (1.0 + 64.0 * EPS),
+        pair.least_failure + math.fsum(p[above] * np.maximum(1.0 - doubt_p[above], 0.0)) * (1.0 - 64.0 * EPS),
+        pair.failure + math.fsum(p[above] * (1.0 + doubt_p[above])) * (1.0 + 64.0 * EPS),
+        math.fsum(q[above] * np.maximum(1.0 - off[above], 0.0)) * (1.0 - 64.0 * EPS),
+        math.fsum(q[above] * (1.0 + off[above])) * (1.0 + 64.0 * EPS),
     )
-    left = float(p[below] @ (1.0 + doubt_p[below])) * (1.0 + 64.0 * EPS)
-    some = ~(above | below)
+    left = math.fsum(p[below] * (1.0 + doubt_p[below])) * (1.0 + 64.0 * EPS)
     end = math.floor((reach.ceiling - lattice.offset) * (QUARTERS / lattice.spacing)) if above.any() else 0
-    return Cells(quarter[some], log_p[some], doubt_p[some], loss[some], doubt[some], left, beyond, end, 0.0)
+    quarter = place[some].astype(np.int64)
+    return Cells(quarter, log_p[some], doubt_p[some], loss[some], doubt[some], left, beyond, end, 0.0)
 
 
 @ends.register
@@ -338,13 +339,14 @@ def _edges(both: Laws, at: Floats, left: float, right: float) -> tuple[Floats, f
         return at, 0.0
     table = np.linspace(left, right, _NODES)
     x = np.interp(at, np.maximum.accumulate(_losses(both, table)[0]), table)
+    loss, doubt, slope = _losses(both, x)
     for _ in range(_NEWTON):
-        loss, _, slope = _losses(both, x)
+        if bool(np.all(np.abs(loss - at) <= 2.0 * doubt)):
+            break
         with np.errstate(divide="ignore", invalid="ignore"):
             step = np.where(slope > 0.0, (loss - at) / slope, 0.0)
-        x = np.clip(x - np.clip(step, -both.scale, both.scale), left, right)
-    x = np.maximum.accumulate(x)
-    loss, doubt, _ = _losses(both, x)
+        x = np.maximum.accumulate(np.clip(x - np.clip(step, -both.scale, both.scale), left, right))
+        loss, doubt, slope = _losses(both, x)
     return x, float((np.abs(loss - at) + doubt).max())
 
 

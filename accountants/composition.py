@@ -90,11 +90,13 @@ def compose(
     return Composition(tuple(directions), is_complete, content.slack), held
 
 
-def smoothed(what: Account | Event, relation: Relation) -> Composition:
-    """The same with lattice Gaussians smoothed, if every event then has a pair."""
+def smoothed(what: Account | Event, relation: Relation, plain: Composition) -> Composition:
+    """The same with lattice Gaussians smoothed, if every event then has a pair and ``plain`` is not the same."""
     composition, _ = compose(what, relation, smooth=True)
-    if not composition.is_complete:
-        raise UnsupportedEventError("what must consist of events that have a pair of laws; use RDPAccountant.")
+    if not composition.is_complete or composition == plain:
+        raise UnsupportedEventError(
+            "what must hold lattice Gaussians, and else only events with pairs, to be smoothed."
+        )
     return composition
 
 

@@ -36,7 +36,7 @@ Direction = tuple[tuple[Pair | AtomPair, int], ...]
 #: (ε, an upper end of log δ that is good enough) -> (lower, upper) of log δ.
 LogDelta = Callable[[float, float], tuple[float, float]]
 
-_WIDEST = 1e150  # of the scales whose squares are formed
+_NARROWEST, _WIDEST = 1e-20, 1e150  # scales of noise that a contour is drawn for
 _SIDES = (Shape.REMOVE, Shape.ADD)
 
 
@@ -82,9 +82,9 @@ def _variance(direction: Direction) -> float:
 
 
 def _on_a_contour(direction: Direction) -> bool:
-    """Whether Gaussians are all there is, and none so wide that its square is no normal number."""
-    wide = any(scale > _WIDEST for scale, _ in _scales(direction))
-    return all(_unsampled(pair) or _sampled(pair) for pair, _ in direction) and not wide
+    """Whether Gaussians are all there is, and none so wide or narrow that its square is no normal number."""
+    held = all(_NARROWEST < scale < _WIDEST for scale, _ in _scales(direction))
+    return held and all(_unsampled(pair) or _sampled(pair) for pair, _ in direction)
 
 
 def _either_side(bounds: Callable[[float], tuple[float, float]], log_delta: float) -> tuple[float, float]:

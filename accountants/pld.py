@@ -289,7 +289,7 @@ class PLDAccountant:
         if self._is_tight(shown.lower, shown.upper):
             return shown, composition
         others = self._others(
-            lambda: self._own_epsilon(smoothed(what, held), log_delta).upper,
+            lambda: self._own_epsilon(smoothed(what, held, composition), log_delta).upper,
             lambda: _RDP.epsilon(what, delta=delta, relation=held),
             composition,
         )
@@ -315,7 +315,7 @@ class PLDAccountant:
     ) -> float:
         """The least of an upper end of δ that the engines left open and those of the others."""
         others = self._others(
-            lambda: self._own_delta(smoothed(what, held))(epsilon)[0],
+            lambda: self._own_delta(smoothed(what, held, composition))(epsilon)[0],
             lambda: _RDP.delta(what, epsilon=epsilon, relation=held),
             composition,
         )

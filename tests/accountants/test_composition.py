@@ -36,9 +36,10 @@ def test_an_event_without_a_pair_is_left_out_and_said():
 
 
 def test_smoothing_needs_a_pair_for_all():
-    assert smoothed(DiscreteGaussian(50.0, 2.0, 100), Relation.add_remove).is_complete
+    plain, held = compose(DiscreteGaussian(50.0, 2.0, 100), Relation.add_remove)
+    assert smoothed(DiscreteGaussian(50.0, 2.0, 100), held, plain).is_complete
     with pytest.raises(UnsupportedEventError):
-        smoothed(DiscreteGaussian(50.0, 2.0, 100) + ZCDP(0.1, Relation.add_remove), Relation.add_remove)
+        smoothed(DiscreteGaussian(50.0, 2.0, 100) + ZCDP(0.1, Relation.add_remove), held, plain)
 
 
 def test_the_larger_direction_and_its_engine():
