@@ -37,6 +37,7 @@ Counts = NDArray[np.intp]
 _FIRST_TABLE = 32
 _LARGEST = 1e9  # of log-moments that are tabulated
 _MOST_NODES = 1 << 21
+_NARROWEST = 0.0625  # of the scales that are integrated: ratios overflow below
 _SMALL = 46.0  # e^-46 of the outer integral may be left out, far below EPS
 _TINY = 100.0  # and e^-100 of the inner one, which is a small number to a power
 _REACH = 14.1  # standard deviations of the normal: the tails are below e^-102
@@ -116,7 +117,7 @@ def log_negative_moment(scale: float, steps: int, power: float) -> float:
         power: β.
     """
     coarse = round_up(power * (power / steps + 1.0) / scale / (2.0 * scale), 8)
-    grids = _grids(scale, steps, power) if coarse < _LARGEST else None
+    grids = _grids(scale, steps, power) if scale > _NARROWEST and coarse < _LARGEST else None
     return coarse if grids is None else min(coarse, _integral(scale, steps, power, *grids))
 
 
