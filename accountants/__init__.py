@@ -1,9 +1,9 @@
 """accountants: what did it cost? Events, a ledger of them, and certified upper bounds of what they reveal.
 
 Modules, in the order data flows: relation, events, participation, sensitivity, slack, fold, accountant (what one is),
-atoms, pairs, moments, curves, conversion, rdp, selection, allocation, profile, lattice, contour, engines, composition,
-witness, pld, tradeoff, loss, gdp, zcdp, best, statement, assumptions, terms, ledger, filters, budget, odometer, plan,
-calibrate, joint, estimates, interop (other libraries), testing; errors.
+atoms, pairs, moments, curves, conversion, rdp, selection, allocation, profile, lattice, contour, fourier, engines,
+composition, witness, pld, tradeoff, loss, gdp, zcdp, best, statement, assumptions, terms, ledger, filters, budget,
+odometer, plan, calibrate, joint, estimates, interop (other libraries), testing; errors.
 
 Example:
     >>> ledger = Ledger(relation="add_remove")

@@ -41,6 +41,7 @@ _SNAP = 1e-6  # spacings: a lattice that lies above an atom by less is lowered t
 _SPAN = 600.0  # nats between the least and the largest loss that are set against each other
 _STEEP = 4.0  # what one interval's gap may be of the next one's
 _LEAST = -575.0  # of log-masses: fainter atoms are left out of a lower bound
+_STEEPEST = -690.0  # of the log of an atom's mass under Q, in the scale of _Corners: what is left out keeps its digits
 
 
 @final
@@ -71,21 +72,28 @@ def pessimistic(cells: Cells, lattice: Lattice) -> Grid:
     """A law whose curve, moved by the slip, is nowhere below the pair's."""
     spacing, end = lattice.spacing, cells.end // QUARTERS
     at = cells.quarter // QUARTERS
-    last_loss = lattice.offset + spacing * end
-    held = min(cells.beyond.least_q * math.exp(min(last_loss, 700.0)) * (1.0 - 16.0 * EPS), cells.beyond.most_p)
-    extra = [(0, cells.below), (end, held)]
-    first = min([int(at.min(initial=1 << 62)), *(place for place, mass in extra[1:] if mass > 0.0)])
-    extra[0] = (first + 1, cells.below)
-    inside = np.clip(cells.loss + cells.doubt_loss - lattice.offset - at * spacing, 0.0, spacing)
+    last_loss, losses = lattice.offset + spacing * end, lattice.offset + spacing * at
+    furthest = max(float(np.abs(losses).max(initial=0.0)), abs(last_loss)) + abs(lattice.offset)
+    slip = cells.slip + 8.0 * EPS * (spacing + 2.0 * furthest)
+    held = min(cells.beyond.least_q * math.exp(min(last_loss - slip, 700.0)) * (1.0 - 16.0 * EPS), cells.beyond.most_p)
+    first = min([*([int(at.min())] if len(at) else []), *([end] if held > 0.0 or not len(at) else [])])
+    inside = np.clip(cells.loss + (cells.doubt_loss + slip) - losses, 0.0, spacing)
     right = np.clip(-np.expm1(-inside) / -math.expm1(-spacing) * (1.0 + 8.0 * EPS), 0.0, 1.0)
     log_p = cells.log_p + np.log1p(cells.doubt_p)
+    extra = [(place, mass) for place, mass in ((first + 1, cells.below), (end, held)) if mass > 0.0]
     with np.errstate(divide="ignore"):
         parts = [log_p + np.log1p(-right), log_p + np.log(right), *(np.log([mass]) for _, mass in extra)]
-    where = np.concatenate([at, at + 1, *([place] if mass > 0.0 else [first] for place, mass in extra)]) - first
-    where = where.astype(np.int64)
-    slip = cells.slip + 8.0 * EPS * (spacing + 2.0 * float(np.abs(lattice.offset + at * spacing).max(initial=0.0)))
-    log_mass = _gathered(where, np.concatenate(parts), int(where.max()) + 1)
+    where = np.concatenate([at, at + 1, *([place] for place, _ in extra)]).astype(np.int64) - first
+    log_mass = _gathered(where, np.concatenate(parts), int(where.max(initial=0)) + 1)
+    log_mass = log_mass + _rounding(where, log_mass)
     return Grid(lattice.offset, spacing, first, log_mass, (cells.beyond.most_p - held) * (1.0 + 4.0 * EPS), 0.0, slip)
+
+
+def _rounding(where: NDArray[np.int64], log_mass: Floats) -> Floats:
+    """How far logarithms of sums over places may be off."""
+    most = int(np.bincount(where, minlength=1).max())
+    sizes: Floats = np.where(log_mass > -math.inf, np.abs(log_mass), 0.0)
+    return EPS * (16.0 + most + 4.0 * sizes)
 
 
 def _gathered(where: NDArray[np.int64], log_mass: Floats, count: int) -> Floats:
@@ -103,7 +111,11 @@ def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
     log_p, loss = _atoms(cells)
     if not len(log_p) or loss[-1] - loss[0] > _SPAN:
         return None
-    spacing = lattice.spacing
+    spacing, middle = lattice.spacing, 0.5 * float(loss[0] + loss[-1])
+    steep = log_p - (loss - middle) < _STEEPEST
+    log_p, loss = log_p[~steep], loss[~steep]
+    if not len(log_p):
+        return None
     heavy = float(loss[np.argmax(log_p)])
     offset = heavy - spacing * round((heavy - lattice.offset) / spacing)
     short = np.ceil((loss - offset) / spacing) * spacing + offset - loss
@@ -111,14 +123,18 @@ def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
     offset -= float(short[short < _SNAP * spacing].max(initial=0.0)) * (1.0 + 1e-9) + 2.0 * rounding
     first = math.floor((loss[0] - offset) / spacing) - 1
     count = math.floor((loss[-1] - offset) / spacing) - first + 2
-    middle = 0.5 * float(loss[0] + loss[-1])
     knot = offset + spacing * (first + np.arange(count, dtype=np.float64))
     corners = _Corners(np.exp(log_p), np.exp(loss - middle), np.exp(knot - middle) * (1.0 + rounding))
     mass = _lowered(corners, spacing)
     if mass is None:
         return None
+    mass = np.where(mass > corners.y * math.exp(_STEEPEST), mass, 0.0)
+    mass = mass * _reduction(corners, mass)
+    if not np.any(mass > 0.0):
+        return None
     with np.errstate(divide="ignore"):
-        return Grid(offset, spacing, first, np.log(mass * _reduction(corners, mass)), *cells.beyond[::3])
+        log_mass = np.log(mass)
+    return Grid(offset, spacing, first, log_mass - 2.0 * EPS * np.abs(log_mass), *cells.beyond[::3])
 
 
 def _atoms(cells: Cells) -> tuple[Floats, Floats]:
@@ -134,9 +150,10 @@ def _atoms(cells: Cells) -> tuple[Floats, Floats]:
     joined_q = _gathered(place, log_p - loss, int(place.max()) + 1)
     found = joined_p > _LEAST
     log_p, loss = joined_p[found], joined_p[found] - joined_q[found]
-    loss = loss - 16.0 * EPS * (4.0 + np.abs(log_p) + 2.0 * np.abs(loss) + float(np.abs(loss).max()))
+    joined = float(np.bincount(place).max())
+    loss = loss - 16.0 * EPS * (4.0 + joined + np.abs(log_p) + 2.0 * np.abs(loss) + float(np.abs(loss).max()))
     order = np.argsort(loss, kind="stable")
-    return log_p[order] - 16.0 * EPS * (4.0 + np.abs(log_p[order])), loss[order]
+    return log_p[order] - 16.0 * EPS * (4.0 + joined + np.abs(log_p[order])), loss[order]
 
 
 @final
@@ -261,6 +278,6 @@ def _reduction(corners: _Corners, mass: Floats) -> Floats:
     rounding = 8.0 * EPS + 4.0 * len(points) * float(np.finfo(np.longdouble).eps)
     ratio = np.ones(len(points))
     np.divide(theirs, own, out=ratio, where=own > 0.0)
-    least = np.minimum.accumulate(np.minimum(ratio, 1.0))
-    before = np.searchsorted(points, corners.y, side="left")
-    return np.where(before > 0, least[np.maximum(before - 1, 0)], 1.0) * (1.0 - 4.0 * rounding)
+    whole = math.fsum(corners.p) / max(math.fsum(mass), 1e-300)
+    least = np.minimum.accumulate(np.minimum(np.concatenate([[whole], ratio]), 1.0))
+    return least[np.searchsorted(points, corners.y, side="left")] * (1.0 - 4.0 * rounding)

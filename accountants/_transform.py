@@ -43,6 +43,7 @@ Complexes = NDArray[np.complex128]
 _NATS = 50.0  # of tilted mass outside of the window, on either side
 _UNSEEN = 4.0 * math.exp(-_NATS)
 _LONGEST = 1 << 21  # points of a transform
+_MOST_DOUBT = 0.5  # relative, of what the sums of a composition are worth
 _TRIES = (
     1e-3,
     2e-3,
@@ -131,7 +132,8 @@ class Total:
             return np.full_like(epsilons, -math.inf)
         with np.errstate(divide="ignore"):
             ratio = np.log(q) - math.log(p) + epsilons
-            return math.log(p) + np.log(-np.expm1(np.minimum(ratio, 0.0)))
+            value: Floats = math.log(p) + np.log(-np.expm1(np.minimum(ratio, 0.0)))
+        return value
 
 
 def _losses(grid: Grid) -> Floats:
@@ -161,31 +163,39 @@ def _tilted(grid: Grid, tilt: float) -> tuple[float, Floats, Floats]:
 
 
 def compose(parts: Sequence[tuple[Grid, int]], tilt: float, *, is_upper: bool) -> Total | None:
-    """The composition of (law, times) rows on one spacing, seen from one side; None if it is too long.
+    """The composition of (law, times) rows on one spacing, seen from one side.
 
     Args:
         parts: upper laws for an upper bound, lower ones for a lower.
         tilt: t > 0.
         is_upper: the side.
+
+    Returns:
+        The total, or None where the transform would be too long, or rounding would leave nothing certain.
     """
     spacing = parts[0][0].spacing
     pieces = [(grid, times, *_tilted(grid, tilt)) for grid, times in parts]
     left, right = (_window([(weight, loss, times) for _, times, _, weight, loss in pieces], side) for side in (-1, 1))
-    mean = math.fsum(times * float(weight @ loss) for _, times, _, weight, loss in pieces)
+    means = [times * float(weight @ loss) for _, times, _, weight, loss in pieces]
+    mean = math.fsum(means)
     offset = math.fsum(times * grid.offset for grid, times in parts)
+    blur = 8.0 * EPS * (math.fsum(map(abs, means)) + math.fsum(times * abs(grid.offset) for grid, times in parts))
+    left, right = left + blur, right + blur
     size = _length((left + right) / spacing + 8.0)
     if size is None:
         return None
+    count = sum(times for _, times in parts)
     log_scale = math.fsum(times * scale for _, times, scale, _, _ in pieces)
+    relative = math.fsum(times * _weight_error(grid, tilt, loss) for grid, times, _, _, loss in pieces)
+    relative += EPS * (16.0 * count + 8.0 * size + 16.0 * abs(log_scale))
+    if not relative < _MOST_DOUBT:
+        return None
     mass, error = _convolved([(grid.first, weight, times) for grid, times, _, weight, _ in pieces], size)
     first = math.floor((mean - left - offset) / spacing) - 2
     mass = np.roll(mass, -(first % size))
     mass = np.maximum(mass, 0.0) + error if is_upper else np.maximum(mass - error - _UNSEEN, 0.0)
     start = offset + spacing * first
     sums, gains = _suffixes(mass, tilt * spacing, spacing)
-    count = sum(times for _, times in parts)
-    relative = math.fsum(times * _weight_error(grid, tilt, loss) for grid, times, _, _, loss in pieces)
-    relative += EPS * (16.0 * count + 8.0 * size + 16.0 * abs(log_scale))
     shift = math.fsum(times * grid.slip for grid, times in parts) if is_upper else 0.0
     shift += 8.0 * EPS * (abs(start) + spacing * size + math.fsum(times * abs(grid.offset) for grid, times in parts))
     return Total(
@@ -198,7 +208,7 @@ def compose(parts: Sequence[tuple[Grid, int]], tilt: float, *, is_upper: bool) -
         _UNSEEN if is_upper else 0.0,
         _beyond(parts),
         shift,
-        math.expm1(min(relative, 1.0)),
+        math.expm1(relative),
         is_upper,
     )
 
@@ -226,12 +236,10 @@ def _any(masses: list[tuple[float, int]]) -> float:
 def _window(pieces: Sequence[tuple[Floats, Floats, int]], side: int) -> float:
     """How far from the mean the tilted total has at most e^-50 beyond."""
     variance = math.fsum(times * float(weight @ (loss - weight @ loss) ** 2) for weight, loss, times in pieces)
-    if variance <= 0.0:
-        return 0.0
     with np.errstate(divide="ignore"):
         centred = [(np.log(weight), side * (loss - float(weight @ loss)), times) for weight, loss, times in pieces]
     reach = math.inf
-    for factor in _TRIES:
+    for factor in _TRIES if variance > 0.0 else ():
         order = factor * math.sqrt(2.0 * _NATS / variance)
         bound = _NATS
         for log_weight, loss, times in centred:

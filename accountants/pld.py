@@ -62,7 +62,7 @@ class PLDAccountant:
         ``epsilon`` is never below the curve's value and ``bounds`` contains it, given the event's dominating pairs and
         events fixed beforehand: aliasing, truncation, quadrature and rounding are bounded in code, each by the
         inequality in the docstring of the module that computes it (:mod:`accountants.profile`,
-        :mod:`accountants.lattice`, :mod:`accountants.contour`). Never above
+        :mod:`accountants.lattice`, :mod:`accountants.contour`, :mod:`accountants.fourier`). Never above
         :class:`~accountants.rdp.RDPAccountant` by more than the tolerance; never negative, never NaN. Held by
         tests/accountants/test_pld.py and tests/laws.
 

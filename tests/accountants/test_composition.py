@@ -6,7 +6,7 @@ import pytest
 
 from accountants import ZCDP, Gaussian, Laplace, PoissonSampled, Relation, UnsupportedEventError, Within
 from accountants.composition import NO_ENGINE, compose, epsilon_of, log_delta_of, smoothed
-from accountants.events import DiscreteGaussian, DominatingPair, FixedSizeSampled
+from accountants.events import DiscreteGaussian, DominatingPair
 from accountants.pairs import Shape
 
 STEP = PoissonSampled(Gaussian(1.0), 0.01)
@@ -51,10 +51,21 @@ def test_the_larger_direction_and_its_engine():
 
 
 def test_no_engine_is_infinite():
-    mirrored = compose(FixedSizeSampled(Gaussian(1.0), 100, 5) * 3, "replace_one")[0]
-    shown = epsilon_of(mirrored, math.log(1e-5), 1e-4)
+    bare = compose(Laplace(1e-7) * 3, "replace_one")[0]
+    shown = epsilon_of(bare, math.log(1e-5), 1e-4)
     assert (shown.lower, shown.upper, shown.upper_from) == (0.0, math.inf, NO_ENGINE)
-    assert log_delta_of(mirrored, 1e-4)(1.0) == (-math.inf, 0.0)
+    assert log_delta_of(bare, 1e-4)(1.0) == (-math.inf, 0.0)
+
+
+def test_engines_are_asked_until_the_ends_close():
+    """The contour stays open for so few steps, and the transform closes them; where it closes nothing else is asked."""
+    few, many = (compose(STEP * times, "add_remove")[0] for times in (3, 1000))
+    for composition, name in ((few, "tilted Fourier"), (many, "contour")):
+        shown = epsilon_of(composition, math.log(1e-5), 1e-4)
+        assert (shown.upper_from, shown.lower_from) == (name, name)
+        assert 0.0 < shown.lower <= shown.upper <= shown.lower * (1.0 + 1e-4)
+        low, high = log_delta_of(composition, 1e-4)(shown.upper)
+        assert low <= math.log(1e-5) * (1.0 - 1e-12) and high - low <= 1e-4
 
 
 def test_the_order_of_recording_is_forgotten():

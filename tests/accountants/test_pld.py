@@ -133,10 +133,11 @@ def test_the_reverse_of_a_given_pair_counts():
 
 
 def test_handing_over_names_who_took_over():
-    shown = PLD.certify(Laplace(1.0) * 30, delta=1e-6, relation="add_remove")
+    """So little noise that no lattice is laid."""
+    shown = PLD.certify(Laplace(1e-6) * 30, delta=1e-6, relation="add_remove")
     assert shown.upper_from == str(RDP)
     assert shown.lower_from.startswith("witness: ")
-    assert 0.3 * shown.upper < shown.lower < shown.upper
+    assert 0.9e6 < shown.lower < shown.upper <= 30e6
     closed = PLD.certify(Laplace(1.0), delta=1e-6, relation="add_remove")
     assert (closed.upper_from, closed.lower_from) == ("closed form", "closed form")
 
