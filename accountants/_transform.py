@@ -216,7 +216,8 @@ def compose(parts: Sequence[tuple[Grid, int]], tilt: float, *, is_upper: bool) -
 def _weight_error(grid: Grid, tilt: float, loss: Floats) -> float:
     """How far a tilted mass may be off, relative: exponents and their parts are rounded."""
     some = grid.log_p > -math.inf
-    return EPS * (16.0 + 4.0 * float((np.abs(grid.log_p[some]) + 2.0 * tilt * np.abs(loss[some])).max()))
+    sizes = np.abs(loss[some]) + abs(grid.offset)
+    return EPS * (16.0 + 4.0 * float((np.abs(grid.log_p[some]) + 2.0 * tilt * sizes).max()))
 
 
 def _beyond(parts: Sequence[tuple[Grid, int]]) -> tuple[float, float]:
