@@ -18,6 +18,7 @@ from accountants._numerics import round_up
 __all__ = ["convex_envelope"]
 
 _FIRST = tuple(float(t) for t in np.geomspace(1e-4, 1e6, 81))  # orders less 1
+_CLEARLY = 1.0 + 1e-9
 _ROUNDS, _PARTS = 3, 12  # of refinement, and of each interval in one
 
 Point = tuple[float, float]
@@ -66,9 +67,9 @@ def _bridges(values: dict[float, float]) -> list[tuple[Point, Point]]:
 
 
 def _turns_down(first: Point, middle: Point, last: Point) -> bool:
-    """Whether the middle point is above the chord of the others."""
+    """Whether the middle point is above the chord of the others, by more than rounding."""
     rise, run = middle[1] - first[1], middle[0] - first[0]
-    return rise * (last[0] - first[0]) > (last[1] - first[1]) * run
+    return rise * (last[0] - first[0]) > (last[1] - first[1]) * run * _CLEARLY
 
 
 def _between(values: dict[float, float], bridges: list[tuple[Point, Point]]) -> tuple[float, ...]:
