@@ -139,7 +139,7 @@ def _(pair: AtomPair, lattice: Lattice, reach: Reach) -> Cells | None:
     place = np.floor((loss + doubt - lattice.offset) * (QUARTERS / lattice.spacing))
     if some.any() and (np.abs(place[some]).max() > _FURTHEST or np.ptp(place[some]) > _MOST_CELLS):
         return None
-    p, q, off = np.exp(log_p), np.exp(np.minimum(log_p - loss, 0.0)), doubt_p + np.expm1(doubt)
+    p, q, off = np.exp(log_p), np.exp(np.minimum(log_p - loss, 0.0)), doubt_p + np.expm1(np.minimum(doubt, 700.0))
     beyond = Beyond(
         pair.least_failure + math.fsum(p[above] * np.maximum(1.0 - doubt_p[above], 0.0)) * (1.0 - 64.0 * EPS),
         pair.failure + math.fsum(p[above] * (1.0 + doubt_p[above])) * (1.0 + 64.0 * EPS),
@@ -147,7 +147,8 @@ def _(pair: AtomPair, lattice: Lattice, reach: Reach) -> Cells | None:
         math.fsum(q[above] * (1.0 + off[above])) * (1.0 + 64.0 * EPS),
     )
     left = math.fsum(p[below] * (1.0 + doubt_p[below])) * (1.0 + 64.0 * EPS)
-    end = math.floor((reach.ceiling - lattice.offset) * (QUARTERS / lattice.spacing)) if above.any() else 0
+    edge = reach.ceiling if above.any() else reach.floor if below.any() else lattice.offset
+    end = math.floor((edge - lattice.offset) * (QUARTERS / lattice.spacing))
     quarter = place[some].astype(np.int64)
     return Cells(quarter, log_p[some], doubt_p[some], loss[some], doubt[some], left, beyond, end, 0.0)
 

@@ -39,6 +39,7 @@ __all__ = ["Grid", "optimistic", "pessimistic"]
 
 _SNAP = 1e-6  # spacings: a lattice that lies above an atom by less is lowered to it
 _SPAN = 600.0  # nats between the least and the largest loss that are set against each other
+_WIDEST = 75.0  # spacing: the exponentials of points around the losses are in range
 _STEEP = 4.0  # what one interval's gap may be of the next one's
 _LEAST = -575.0  # of log-masses: fainter atoms are left out of a lower bound
 _STEEPEST = -690.0  # of the log of an atom's mass under Q, in the scale of _Corners: what is left out keeps its digits
@@ -109,7 +110,7 @@ def _gathered(where: NDArray[np.int64], log_mass: Floats, count: int) -> Floats:
 def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
     """A law whose curve is nowhere above the pair's; None if there is none to speak of."""
     log_p, loss = _atoms(cells)
-    if not len(log_p) or loss[-1] - loss[0] > _SPAN:
+    if not len(log_p) or loss[-1] - loss[0] > _SPAN or lattice.spacing > _WIDEST:
         return None
     spacing, middle = lattice.spacing, 0.5 * float(loss[0] + loss[-1])
     steep = log_p - (loss - middle) < _STEEPEST
