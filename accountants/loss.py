@@ -54,7 +54,8 @@ _POINTS = 256
 class PrivacyLoss:
     """The privacy loss of a ledger or an event; it composes further and never changes.
 
-    Usable wherever a ledger is asked: accountants, calibration and trade-off curves read its ``entries``.
+    Usable wherever a ledger is asked: accountants and trade-off curves read its ``entries``. Events are taken to have
+    been fixed beforehand, those of a budget as well.
 
     Guarantee:
         Upper ends are never below the truth and lower ends never above what the events' dominating pairs, with their
@@ -150,7 +151,7 @@ class PrivacyLoss:
         count = check_count("times", times, 0, "count how often it is released.")
         rows = multiset(other, self.relation).entries
         held = Held(self.relation, (*self.entries, *repeated(rows, count)))
-        tolerance = min(self.tolerance, getattr(other, "tolerance", self.tolerance))
+        tolerance = min(self.tolerance, other.tolerance) if isinstance(other, PrivacyLoss) else self.tolerance
         return PrivacyLoss(held, tolerance=tolerance)
 
     def epsilon(self, delta: float) -> float:
@@ -317,7 +318,7 @@ class PrivacyLoss:
             >>> round(PrivacyLoss(Gaussian(1.0), "add_remove").tradeoff().beta(0.01), 6)
             0.907638
         """
-        return tradeoff(self, tolerance=min(self.tolerance, 1e-6))
+        return tradeoff(self)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the certified band of delta against epsilon, down to a delta of a billionth.
