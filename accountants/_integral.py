@@ -125,6 +125,13 @@ class Contour:
 
     def log_deltas_bounds(self, epsilons: Floats) -> tuple[Floats, Floats]:
         """The same at many ε: two arrays of their length."""
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            lower, upper = self._ends(epsilons)
+        # what is no number, where ε is so large that something overflows, says nothing
+        return np.fmax(lower, -math.inf), np.fmin(upper, 0.0)
+
+    def _ends(self, epsilons: Floats) -> tuple[Floats, Floats]:
+        """(lower, upper), or NaN."""
         modulus = np.abs(self.values)
         turned = 4.0 * self.spacing * float(modulus @ np.arange(self.values.size))
         rounding = EPS * (turned * (abs(self.centre) + np.abs(epsilons)) + (self.values.size + 8.0) * modulus.sum())
@@ -133,10 +140,8 @@ class Contour:
         base = self.log_scale - away
         slop = self.scale_error + 8.0 * EPS * (1.0 + abs(self.log_scale) + np.abs(away))
         high, low = total + error, total - error - self._aliases(epsilons, base - slop)
-        with np.errstate(divide="ignore"):
-            upper = base + np.log(np.maximum(high, 0.0)) + slop
-            lower = base + np.log(np.maximum(low, 0.0)) - slop
-        return lower, np.minimum(upper, 0.0)
+        upper = base + np.log(np.maximum(high, 0.0)) + slop
+        return base + np.log(np.maximum(low, 0.0)) - slop, upper
 
     def log_delta(self, epsilon: float) -> tuple[float, float]:
         """Plain log δ and its derivative in ε; -inf where rounding leaves nothing."""

@@ -265,7 +265,8 @@ class Curve:
     def _line(self, epsilons: Floats) -> Floats:
         """Chernoff's bound of log δ: log δ at which his ε is this one, rounded up; at most 0."""
         order, start = self._chernoff
-        return np.minimum(order * (start - epsilons + 8.0 * EPS * np.abs(epsilons)), 0.0)
+        with np.errstate(over="ignore"):
+            return np.minimum(order * (start - epsilons + 8.0 * EPS * np.abs(epsilons)), 0.0)
 
     def _own(self, epsilon: float, enough: float) -> tuple[float, float]:
         """For the count as it is."""

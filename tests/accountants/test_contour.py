@@ -217,6 +217,16 @@ def test_many_that_are_good_enough_are_not_improved():
     assert lower[-1] == -math.inf
 
 
+@pytest.mark.parametrize("law", [Law(1.0, 0.01, False), Law(1e9, 0.3, False), Law(1e9, 0.3, True)], ids=str)
+def test_many_that_overflow_are_numbers(law):
+    epsilons = np.array([1e300, 0.0, -1e300, 1e308])
+    lower, upper = at_many(curve(Mixture(((law, 20),), 1e-12), 1e-4), epsilons, np.full_like(epsilons, -math.inf))
+    assert np.all(lower <= upper)
+    assert np.all(upper <= 0.0)
+    assert upper[2] == 0.0
+    assert lower[1] > -math.inf
+
+
 def test_many_beyond_the_largest_loss_are_nothing():
     mixture = Mixture(((Law(0.5, 0.1, True), 3),), 0.0)
     most = -3.0 * math.log1p(-0.1)

@@ -34,7 +34,7 @@ def test_what_is_not_a_finite_number_is_refused(wrong):
 def test_both_ends_enclose_the_mirror_image(delta, epsilon):
     low, high = mirrored(np.array([-epsilon, epsilon]), np.array([delta, delta]))
     with mp.workdps(40):
-        whole = 1 - mp.exp(-mp.mpf(epsilon)) + mp.exp(-mp.mpf(epsilon)) * mp.mpf(delta)
+        whole = -mp.expm1(-mp.mpf(epsilon)) + mp.exp(-mp.mpf(epsilon)) * mp.mpf(delta)
         assert low[0] <= whole <= high[0]
     assert high[0] - low[0] <= 1e-14
     assert low[1] == high[1] == delta
