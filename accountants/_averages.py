@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from accountants._numerics import EPS, Floats, exp_remainder, round_up
 
-__all__ = ["LAST_TABLED", "log_moments", "log_negative_moment"]
+__all__ = ["LAST_TABLED", "log_geometric_moment", "log_moments", "log_negative_moment"]
 
 LAST_TABLED = 512
 """The largest order of a table of positive moments."""
@@ -108,6 +108,12 @@ def _choices(size: int) -> tuple[Floats, Floats, Counts, Counts]:
     return choose, 2.0 * factorial[k], np.broadcast_to(j, rest.shape), rest
 
 
+def log_geometric_moment(scale: float, steps: int, power: float) -> float:
+    """An upper bound of log E[S^-power] by the geometric mean: of little cost, and near where the power is above t."""
+    return round_up(power * (power / steps + 1.0) / scale / (2.0 * scale), 8)
+
+
+@lru_cache(maxsize=4096)
 def log_negative_moment(scale: float, steps: int, power: float) -> float:
     """An upper bound of log E[S^-power] for a real power >= 1.
 
@@ -116,7 +122,7 @@ def log_negative_moment(scale: float, steps: int, power: float) -> float:
         steps: t >= 1.
         power: β.
     """
-    coarse = round_up(power * (power / steps + 1.0) / scale / (2.0 * scale), 8)
+    coarse = log_geometric_moment(scale, steps, power)
     grids = _grids(scale, steps, power) if scale > _NARROWEST and coarse < _LARGEST else None
     return coarse if grids is None else min(coarse, _integral(scale, steps, power, *grids))
 

@@ -33,7 +33,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from accountants._averages import LAST_TABLED, log_moments, log_negative_moment
+from accountants._averages import LAST_TABLED, log_geometric_moment, log_moments, log_negative_moment
 from accountants._numerics import ratio_up, round_up
 from accountants.curves import Curve, between_integers, rdp_curve
 from accountants.errors import UnsupportedEventError
@@ -65,7 +65,11 @@ def _(event: RandomAllocation, relation: Relation) -> Curve:
 
 
 def _one_way(scale: float, steps: int, order: float) -> float:
-    return max(removed_rdp(scale, steps, order), added_rdp(scale, steps, order))
+    """The larger direction; the integral is left out where a bound of it is the smaller one already."""
+    removed, power = removed_rdp(scale, steps, order), max(order, 2.0) - 1.0
+    if round_up(log_geometric_moment(scale, steps, power) / power) <= removed:
+        return removed
+    return max(removed, added_rdp(scale, steps, order))
 
 
 def _replaced(scale: float, steps: int, order: float) -> float:

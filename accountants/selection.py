@@ -46,9 +46,11 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy as np
+
 from accountants._envelope import convex_envelope
 from accountants._numerics import EPS, minimise, round_up
-from accountants.conversion import CONVERSIONS, best_log_delta
+from accountants.conversion import CONVERSIONS
 from accountants.curves import Curve, rdp_curve
 from accountants.errors import UnsupportedEventError
 from accountants.events import Composed, PrivateSelection, Repeated
@@ -148,10 +150,10 @@ def _crossing(run: Curve, spread: float, high: float) -> float:
     """
     if not 0.0 < spread < _LARGEST or not 0.0 < high < _LARGEST:
         return high
-    log_odds = spread + math.log(-math.expm1(-spread))
+    log_odds, log_delta_at = spread + math.log(-math.expm1(-spread)), _log_delta(run)
 
     def holds(epsilon: float) -> bool:
-        log_delta = best_log_delta(run.rdp, epsilon, CONVERSIONS["improved"], None)
+        log_delta = log_delta_at(epsilon)
         rounding = 32.0 * EPS * (1.0 + spread + abs(log_odds) + abs(log_delta))
         return log_odds + log_delta + rounding <= _log_expm1(epsilon)
 
@@ -172,18 +174,33 @@ def _log_expm1(x: float) -> float:
 def _poisson_ratio(event: PrivateSelection, run: Curve) -> tuple[float, Callable[[float], float]]:
     """The pure ε, and order -> log C, for Poisson: one run's δ at log(λ/(λ-1)) is taken from its curve."""
     pure, mean = run.pure_epsilon, event.mean
-    log_mean = math.log(mean) + 4.0 * EPS * abs(math.log(mean))
+    log_mean, log_delta_at = math.log(mean) + 4.0 * EPS * abs(math.log(mean)), _log_delta(run)
 
     def log_c(order: float) -> float:
         epsilon = math.log1p(1.0 / (order - 1.0)) * (1.0 - 8.0 * EPS)
         if epsilon >= pure:
             return log_mean
-        delta = math.exp(best_log_delta(run.rdp, epsilon, CONVERSIONS["improved"], None))
+        delta = math.exp(log_delta_at(epsilon))
         if pure < math.inf:
             delta = min(delta, round_up(-math.expm1(epsilon - pure) / (1.0 + math.exp(-pure)), 16))
         return log_mean + round_up(mean * (order - 1.0) * delta, 32)
 
     return round_up(pure + mean * math.tanh(pure / 2.0), 8), log_c
+
+
+def _log_delta(run: Curve) -> Callable[[float], float]:
+    """ε >= 0 -> an upper bound of log δ of one run, from its curve at a list of orders: it is asked very often."""
+    t = np.geomspace(1e-4, 1e7, 1280)
+    rdp = np.array([run.rdp(1.0 + each) for each in t.tolist()])
+    offset = -np.log1p(t) - t * np.log1p(1.0 / t)
+    at_zero = CONVERSIONS["improved"].log_delta_at_zero(float(rdp[0]))
+
+    def at(epsilon: float) -> float:
+        with np.errstate(over="ignore"):
+            bounds = t * (rdp - epsilon) + offset + 16.0 * EPS * (t * (rdp + epsilon) - offset)
+        return min(0.0, at_zero, float(bounds.min()))
+
+    return at
 
 
 def log_inverse_gamma(mean: float, shape: float) -> float:
