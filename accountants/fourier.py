@@ -16,9 +16,9 @@ Held by tests/accountants/test_fourier.py and tests/laws.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial, singledispatch
+from functools import lru_cache, partial, singledispatch
 from typing import final
 
 import numpy as np
@@ -34,7 +34,7 @@ from accountants.pairs import AtomPair, Noise, Pair
 
 __all__ = ["Curve", "Direction", "epsilon_bounds", "supports"]
 
-Direction = Sequence[tuple[Pair | AtomPair, int]]
+Direction = tuple[tuple[Pair | AtomPair, int], ...]
 """(pair, times) rows."""
 
 _Rows = list[tuple[Grid, int]]
@@ -120,7 +120,7 @@ class _Direction:
     __slots__ = ("_reach", "_rows", "_steps", "_weights", "releases", "width")
 
     def __init__(self, direction: Direction, reach: Reach) -> None:
-        self._rows, self._reach = tuple(direction), reach
+        self._rows, self._reach = direction, reach
         self.releases = sum(times for _, times in direction)
         found = [ends(pair, reach) for pair, _ in direction]
         self.width = max(max(high - low for low, high in found), 1e-12 * max(abs(high) for _, high in found), 1e-290)
@@ -278,6 +278,7 @@ def _planned(direction: _Direction, goal: _Goal) -> _Plan | None:
     return found
 
 
+@lru_cache(maxsize=256)
 def epsilon_bounds(direction: Direction, log_delta: float, tolerance: float, enough: float = 0.0) -> Bounds:
     """(lower, upper) of ε at δ, both certified; 0 and inf where no lattice does.
 
@@ -332,7 +333,7 @@ class Curve:
     __slots__ = ("_direction", "_kept", "_tolerance")
 
     def __init__(self, direction: Direction, tolerance: float) -> None:
-        self._direction, self._tolerance = tuple(direction), tolerance
+        self._direction, self._tolerance = direction, tolerance
         self._kept: _Sides | None = None
 
     def __call__(self, epsilon: float, enough: float = -math.inf) -> Bounds:
