@@ -14,7 +14,7 @@ from typing import final
 
 __all__ = ["GRID", "Valley"]
 
-GRID = (0.0, *(4.0**k for k in range(-12, 5)), 700.0)  # e^ε is finite
+GRID = (0.0, *(4.0**k for k in range(-12, -3)), *(2.0**k for k in range(-6, 9)), 700.0)  # e^ε is finite
 _LINES = 3  # times that lines are made to meet
 
 
@@ -66,7 +66,7 @@ class Valley:
             lambda epsilon: self._at(float(epsilon)),
             bounds=(low, high),
             method="bounded",
-            options={"xatol": 1e-9 * high},
+            options={"xatol": 1e-8 * high},
         )
         for _ in range(_LINES):
             meeting = self._meeting(delta)

@@ -130,14 +130,19 @@ def _epsilon_of_one(direction: Direction, log_delta: float, tolerance: float, en
     return found
 
 
-def log_delta_of(composition: Composition, tolerance: float) -> Callable[[float], tuple[float, float]]:
-    """The larger of the directions' log δ, without slack, from both sides, as a function of ε."""
+def log_delta_of(
+    composition: Composition, tolerance: float, enough: float = -math.inf
+) -> Callable[[float], tuple[float, float]]:
+    """The larger of the directions' log δ, without slack, from both sides, as a function of ε.
+
+    An upper end of at most ``enough`` is not improved.
+    """
     curves = _curves(composition, tolerance)
 
     def at(epsilon: float) -> tuple[float, float]:
         low, high = -math.inf, -math.inf
         for curve in curves:
-            bounds = curve(epsilon, high)
+            bounds = curve(epsilon, max(high, enough))
             low, high = max(low, bounds[0]), max(high, bounds[1])
         return low, high
 

@@ -231,12 +231,15 @@ class PLDAccountant:
             upper[index] = self._handed_over(kept, held, composition, float(targets[index]), float(upper[index]))
         return upper
 
-    def curve(self, what: Account | Event, *, relation: Relation | str | None = None) -> Callable[[float], float]:
+    def curve(
+        self, what: Account | Event, *, relation: Relation | str | None = None, enough: float = 0.0
+    ) -> Callable[[float], float]:
         """Delta as a function of epsilon, for whoever searches it: what every epsilon shares is prepared once.
 
         Args:
             what: a ledger, as it is now; or an event.
             relation: required with an event; with a ledger, its own or None.
+            enough: a delta >= 0; an upper bound of at most this is not improved.
 
         Returns:
             A function from a finite epsilon >= 0 to an upper bound of delta, in [0, 1]; it raises what `delta` would.
@@ -253,7 +256,7 @@ class PLDAccountant:
         """
         kept = _kept(what)
         composition, held = compose(kept, relation)
-        own = self._own_delta(composition)
+        own = self._own_delta(composition, math.log(enough) if enough > 0.0 else -math.inf)
 
         def least(epsilon: float) -> float:
             target = min(check_epsilon(epsilon), _LARGEST)  # delta falls in epsilon
@@ -342,9 +345,12 @@ class PLDAccountant:
             return Certificate(lower, lower, NOTHING_LEFT, NOTHING_LEFT)
         return Certificate(min(lower, upper), upper, last.upper_from, last.lower_from)
 
-    def _own_delta(self, composition: Composition) -> Callable[[float], tuple[float, bool]]:
-        """ε -> the engines' upper bound of δ with slack, and whether all of them closed their bounds."""
-        curve = log_delta_of(composition, self.tolerance)
+    def _own_delta(self, composition: Composition, enough: float = -math.inf) -> Callable[[float], tuple[float, bool]]:
+        """ε -> the engines' upper bound of δ with slack, and whether all of them closed their bounds.
+
+        A log δ of at most ``enough`` counts as closed.
+        """
+        curve = log_delta_of(composition, self.tolerance, enough)
 
         def at(epsilon: float) -> tuple[float, bool]:
             if not composition.is_complete:
@@ -353,7 +359,7 @@ class PLDAccountant:
 
             def base(inner: float) -> float:
                 low, high = curve(inner)
-                gaps.append(0.0 if high < _UNDERFLOW else high - low)
+                gaps.append(0.0 if high < _UNDERFLOW or high <= enough else high - low)
                 return min(1.0, round_up(math.exp(high), 16)) if high > -math.inf else 0.0
 
             upper = composition.slack.delta(base, epsilon)

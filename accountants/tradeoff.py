@@ -38,9 +38,10 @@ from accountants.relation import Relation, as_relation
 
 __all__ = ["TradeOff", "tradeoff"]
 
-_TOLERANCE = 1e-6  # of log δ: an error of at most that, relative, in an advantage
+_TOLERANCE = 1e-4  # of log δ, where an engine closes its bounds: most are closer by a factor of a hundred
+_ENOUGH = 1e-11  # of δ: beside rates and advantages nothing
 _BEYOND = 1e100  # of ε: what is left there is the mass that gives the record away
-_NOTHING = 1e-300  # of mass
+_NOTHING = 1e-20  # of mass, beside 1
 _KEPT = 4096  # deltas
 _LEAST_PRIOR = 1e-300
 _DIGITS = Context(prec=3, rounding=ROUND_CEILING)
@@ -251,9 +252,13 @@ class TradeOff:
         return min(1.0, round_up(first.least, 8)), round_down(max(-second.least, 0.0), 8)
 
     def _gives_away(self) -> float:
-        """The mass that gives the record away: the limit of δ, or less than that bound where δ is less before."""
-        last = self._delta(_BEYOND)
-        return min(last, *map(self._delta, GRID)) if last > _NOTHING else last
+        """The mass that gives the record away: what is left of δ in the end, or is bounded better before."""
+        least = 1.0
+        for epsilon in (*GRID, _BEYOND):
+            least = min(least, self._delta(epsilon))
+            if least <= _NOTHING:
+                break
+        return least
 
 
 def tradeoff(
@@ -283,7 +288,7 @@ def tradeoff(
         >>> round(attack.tpr(0.01), 4), round(attack.advantage, 4), round(attack.bayes_risk(0.5), 4)
         (0.0291, 0.161, 0.4195)
     """
-    curve = PLDAccountant(tolerance).curve(what, relation=relation)
+    curve = PLDAccountant(tolerance).curve(what, relation=relation, enough=_ENOUGH)
     curve(0.0)  # what has no curve is refused here
     return TradeOff(curve, what.relation if isinstance(what, Account) else as_relation(relation))
 

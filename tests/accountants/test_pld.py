@@ -253,3 +253,10 @@ def test_a_curve_is_of_what_the_ledger_held_when_it_was_asked_for():
     assert curve(0.5) == then < PLD.delta(ledger, epsilon=0.5)
     with pytest.raises(EventError, match="epsilon must be >= 0"):
         curve(-0.5)
+
+
+def test_a_curve_is_an_upper_bound_whatever_is_enough():
+    for epsilon in (0.0, 0.5, 1.5, 3.0):
+        delta = PLD.delta(STEP * 1000, epsilon=epsilon, relation="add_remove")
+        rough = PLD.curve(STEP * 1000, relation="add_remove", enough=1e-3)(epsilon)
+        assert delta * (1.0 - 1e-4) <= rough <= max(delta * (1.0 + 1e-4), 1e-3)
