@@ -25,7 +25,7 @@ from accountants._halfline import Laws, laws
 from accountants._numerics import EPS, Floats
 from accountants.pairs import AtomPair, Noise, Pair, Shape
 
-__all__ = ["QUARTERS", "Beyond", "Cells", "Lattice", "Reach", "cells", "ends", "heaviest"]
+__all__ = ["QUARTERS", "Beyond", "Cells", "Lattice", "Reach", "cells", "ends", "heaviest", "limits"]
 
 QUARTERS = 4
 
@@ -132,7 +132,7 @@ def _(pair: AtomPair, lattice: Lattice, reach: Reach) -> Cells | None:
     rest = np.where(loss == 0.0, 16.0 * EPS * np.exp(np.minimum(-log_p, 100.0)), 0.0)
     kept = math.log1p(-pair.failure) if pair.failure < 1.0 else -math.inf
     doubt_p = EPS * (40.0 + 8.0 * np.abs(log_p)) + rest
-    doubt_p = doubt_p + (pair.failure - pair.least_failure) * math.exp(min(-kept, 100.0))
+    doubt_p = doubt_p + (1.0 + doubt_p) * (pair.failure - pair.least_failure) * math.exp(min(-kept, 100.0))
     log_p = log_p + kept
     above, below = loss - doubt > reach.ceiling, loss + doubt < reach.floor
     some = ~(above | below)
@@ -179,7 +179,7 @@ def _(pair: Pair, lattice: Lattice, reach: Reach) -> Cells | None:
     left, right = _interval(both, reach)
     edges, slip = _edges(both, lattice.offset + unit * at.astype(np.float64), left, right)
     quarter = np.concatenate([[first - 1], at])
-    (least, most), rounding = _limits(both)
+    (least, most), rounding = limits(both)
     if is_cut_left := least < lattice.offset + unit * (first - 1):
         edges, quarter = np.concatenate([[left], edges]), np.concatenate([[first - 2], quarter])
     if is_cut_right := most > lattice.offset + unit * (last + 1):
@@ -188,7 +188,8 @@ def _(pair: Pair, lattice: Lattice, reach: Reach) -> Cells | None:
     below = math.exp(masses[0][0]) * (1.0 + masses[1][0]) if is_cut_left else 0.0
     beyond = _beyond(masses) if is_cut_right else NOTHING_BEYOND
     kept = slice(1 if is_cut_left else 0, len(quarter) - 1 if is_cut_right else len(quarter))
-    return _cells(quarter[kept], [row[kept] for row in masses], below, beyond, last, slip + rounding)
+    slip += 0.0 if is_cut_left and is_cut_right else rounding
+    return _cells(quarter[kept], [row[kept] for row in masses], below, beyond, last, slip)
 
 
 def _beyond(masses: Sequence[Floats]) -> Beyond:
@@ -216,7 +217,7 @@ def _mirrored(both: Laws, unit: float, last: int, reach: Reach) -> Cells:
     at = np.arange(0, last + 1, dtype=np.int64)
     left, right = _interval(both, reach)
     edges, slip = _edges(both, unit * at.astype(np.float64), left, right)
-    (_, most), rounding = _limits(both)
+    (_, most), rounding = limits(both)
     if is_cut := most > unit * len(at):
         edges = np.append(edges, right)
     masses = _masses(both, edges)
@@ -253,7 +254,7 @@ def _(pair: Pair, spacing: float) -> float:
     table = np.linspace(*_interval(both, Reach(-60.0)), _NODES)
     loss = np.maximum.accumulate(_losses(both, table)[0])
     offset = float(np.interp(0.5, np.cumsum(np.exp(_masses(both, table)[0][:-1])), loss))
-    is_closed = math.isfinite(_limits(both)[0][0])
+    is_closed = math.isfinite(limits(both)[0][0])
     for _ in range(_NEWTON):
         around = np.interp(offset + spacing * np.array([-_CLUSTER, _CLUSTER]), loss, table)
         if around[0] < around[1]:
@@ -283,7 +284,7 @@ def _interval(both: Laws, reach: Reach) -> tuple[float, float]:
     return float(table[max(low, 0)]), float(table[min(max(high, low + 2), _NODES - 1)])
 
 
-def _limits(both: Laws) -> tuple[tuple[float, float], float]:
+def limits(both: Laws) -> tuple[tuple[float, float], float]:
     """The least and the largest loss there is, and how far a finite one may be off."""
     if both.noise is Noise.LAPLACE:
         loss, doubt, _ = _losses(both, both.centres[[0, -1]])
@@ -310,6 +311,7 @@ def _losses(both: Laws, x: Floats) -> tuple[Floats, Floats, Floats]:
         nearest = both.centres[np.argmin(np.abs(x - centres), axis=0)]
         u = (centres - nearest) * (x - 0.5 * (centres + nearest)) / both.scale / both.scale
         pull = np.broadcast_to(centres / both.scale / both.scale, u.shape)
+    lost = 4.0 * EPS * np.abs(u).max(axis=0) if both.noise is Noise.LAPLACE else 0.0  # in the next difference
     u = u - u.max(axis=0)
     lift = np.expm1(u)
     up, down = both.p @ lift, both.q @ lift
@@ -321,7 +323,7 @@ def _losses(both: Laws, x: Floats) -> tuple[Floats, Floats, Floats]:
     small = size < 0.5
     loss = np.where(small, near, log_p - log_q)
     doubt = np.where(small, (terms + 4.0 * both.error) * size, terms * (1.0 + met_p + met_q) + 4.0 * both.error)
-    return loss, doubt, slope_p - slope_q
+    return loss, doubt + lost, slope_p - slope_q
 
 
 def _log_dot(weights: Floats, exponents: Floats, pull: Floats) -> tuple[Floats, Floats, Floats]:
