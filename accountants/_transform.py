@@ -175,6 +175,11 @@ def compose(parts: Sequence[tuple[Grid, int]], tilt: float, *, is_upper: bool) -
     """
     spacing = parts[0][0].spacing
     pieces = [(grid, times, *_tilted(grid, tilt)) for grid, times in parts]
+    log_scale = math.fsum(times * scale for _, times, scale, _, _ in pieces)
+    relative = math.fsum(times * _weight_error(grid, tilt, loss) for grid, times, _, _, loss in pieces)
+    relative += EPS * (16.0 * sum(times for _, times in parts) + 16.0 * abs(log_scale))
+    if not relative < _MOST_DOUBT:
+        return None
     left, right = (_window([(weight, loss, times) for _, times, _, weight, loss in pieces], side) for side in (-1, 1))
     means = [times * float(weight @ loss) for _, times, _, weight, loss in pieces]
     mean = math.fsum(means)
@@ -183,12 +188,6 @@ def compose(parts: Sequence[tuple[Grid, int]], tilt: float, *, is_upper: bool) -
     left, right = left + blur, right + blur
     size = _length((left + right) / spacing + 8.0)
     if size is None:
-        return None
-    count = sum(times for _, times in parts)
-    log_scale = math.fsum(times * scale for _, times, scale, _, _ in pieces)
-    relative = math.fsum(times * _weight_error(grid, tilt, loss) for grid, times, _, _, loss in pieces)
-    relative += EPS * (16.0 * count + 8.0 * size + 16.0 * abs(log_scale))
-    if not relative < _MOST_DOUBT:
         return None
     mass, error = _convolved([(grid.first, weight, times) for grid, times, _, weight, _ in pieces], size)
     first = math.floor((mean - left - offset) / spacing) - 2
@@ -208,7 +207,7 @@ def compose(parts: Sequence[tuple[Grid, int]], tilt: float, *, is_upper: bool) -
         _UNSEEN if is_upper else 0.0,
         _beyond(parts),
         shift,
-        math.expm1(relative),
+        math.expm1(relative + 8.0 * EPS * size),
         is_upper,
     )
 
