@@ -255,20 +255,21 @@ def _gaps(corners: _Corners, at: NDArray[np.int64]) -> tuple[Floats, Floats, Flo
 
 
 def _hull(y: Floats, value: Floats, whole: float) -> Floats:
-    """Masses of the lower hull of the points (0, whole) and (y, value)."""
-    xs, vs = [0.0, *y.tolist()], [whole, *value.tolist()]
-    kept: list[int] = []
-    for at in range(len(xs)):
-        while len(kept) > 1:
-            one, two = kept[-2], kept[-1]
-            if (vs[two] - vs[one]) * (xs[at] - xs[two]) < (vs[at] - vs[two]) * (xs[two] - xs[one]):
-                break
-            kept.pop()
-        kept.append(at)
-    where = np.array(kept)
-    slope = np.append(np.diff(np.array(vs)[where]) / np.diff(np.array(xs)[where]), 0.0)
+    """Masses of the lower hull of the points (0, whole) and (y, value).
+
+    A point on or above the chord of its neighbours is not on the hull; neither is it when they are gone too.
+    """
+    x, v = np.concatenate([[0.0], y]), np.concatenate([[whole], value])
+    where = np.arange(len(x))
+    while len(where) > 2:
+        slope = np.diff(v[where]) / np.diff(x[where])
+        bends = slope[1:] > slope[:-1]
+        if bends.all():
+            break
+        where = where[np.concatenate([[True], bends, [True]])]
+    slope = np.append(np.diff(v[where]) / np.diff(x[where]), 0.0)
     mass = np.zeros(len(y))
-    mass[where[1:] - 1] = np.maximum(np.diff(slope) * np.array(xs)[where[1:]], 0.0)
+    mass[where[1:] - 1] = np.maximum(np.diff(slope) * x[where[1:]], 0.0)
     return mass
 
 

@@ -16,7 +16,7 @@ Held by tests/accountants/test_contour.py: mpmath, published values with 20 digi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -32,7 +32,6 @@ Indices = NDArray[np.intp]
 
 _ROUNDS = 3
 _LEFT = 0.1  # of the saddle: at a knee the integrand decays much faster a little to the left
-_LADDER = (4, 9, 16)
 
 
 def _saddle(
@@ -160,24 +159,6 @@ def epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough:
         tolerance: the relative gap that is aimed at; what is reached is what is returned.
         enough: an upper bound of at most this need not be improved.
     """
-    low, high = _epsilon_bounds(mixture, log_delta, tolerance, enough)
-    for more in _with_more(mixture) if high > enough and high - low > tolerance * high else ():
-        lower, upper = _epsilon_bounds(more, log_delta, tolerance, enough)
-        if upper - lower <= tolerance * upper < math.inf:
-            return low, min(high, upper)
-    return low, high
-
-
-def _with_more(mixture: Mixture) -> Iterator[Mixture]:
-    """A few steps are too few for the integral, but cost at most what some more cost; on one ladder for all counts."""
-    if len(mixture.parts) == 1 and mixture.parts[0][1] < _LADDER[-1]:
-        law, times = mixture.parts[0]
-        for more in (times + 1, next(rung for rung in _LADDER if rung > times)):
-            yield Mixture(((law, more),), mixture.variance)
-
-
-def _epsilon_bounds(mixture: Mixture, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
-    """For the count as it is."""
     low, high = 0.0, _largest_loss(mixture)
     if high <= enough or not mixture.is_reachable(1.0):
         return low, high
@@ -212,21 +193,37 @@ def log_delta_bounds(
 class Curve:
     """The same as a function of ε and of an upper end that is good enough; it keeps an integral while that closes."""
 
-    __slots__ = ("_chernoff", "_kept", "_largest", "_mixture", "_more", "_tolerance")
+    __slots__ = ("_chernoff", "_kept", "_largest", "_mixture", "_tolerance")
 
-    def __init__(self, mixture: Mixture, tolerance: float, more: tuple[Curve, ...] = ()) -> None:
-        self._mixture, self._tolerance, self._more = mixture, tolerance, more
+    def __init__(self, mixture: Mixture, tolerance: float) -> None:
+        self._mixture, self._tolerance = mixture, tolerance
         self._largest = _largest_loss(mixture)
         self._kept: Contour | None = None
         self._chernoff = 0.0, 0.0  # an order, and a bound of ε at δ = 1 there: a line above log δ
 
     def __call__(self, epsilon: float, enough: float) -> tuple[float, float]:
         """(lower, upper) of log δ at one ε."""
-        low, high = self._own(epsilon, enough)
-        for other in self._more if high > enough and high - low > self._tolerance else ():
-            lower, upper = other(epsilon, enough)
-            if upper - lower <= self._tolerance:
-                return low, min(high, upper)
+        if epsilon >= self._largest:
+            return -math.inf, -math.inf
+        if not self._mixture.is_reachable(1.0):
+            return -math.inf, 0.0
+        low, high = self._kept.log_delta_bounds(epsilon) if self._kept else (-math.inf, 0.0)
+        if high - low <= self._tolerance or high <= enough:
+            return low, high
+        order = _saddle_of_epsilon(self._mixture, epsilon)
+        self._chernoff = order, _chernoff_epsilon(self._mixture, order, 0.0)
+        high = min(high, float(self._line(np.array([epsilon]))[0]))
+        guess, goal = _guess_log_delta(self._mixture, order, epsilon), math.log(self._tolerance) - 9.0
+        for _ in range(_ROUNDS):
+            if high <= enough or high - low <= self._tolerance:
+                break
+            order = _left(self._mixture, order)
+            contour = build(self._mixture, order, epsilon, guess, goal)
+            if contour is not None:
+                self._kept = contour
+                lower, upper = contour.log_delta_bounds(epsilon)
+                low, high = max(low, lower), min(high, upper)
+                guess, goal = high, goal - 7.0
         return low, high
 
     def at_many(self, epsilons: Floats, enough: Floats) -> tuple[Floats, Floats]:
@@ -268,31 +265,6 @@ class Curve:
         with np.errstate(over="ignore"):
             return np.minimum(order * (start - epsilons + 8.0 * EPS * np.abs(epsilons)), 0.0)
 
-    def _own(self, epsilon: float, enough: float) -> tuple[float, float]:
-        """For the count as it is."""
-        if epsilon >= self._largest:
-            return -math.inf, -math.inf
-        if not self._mixture.is_reachable(1.0):
-            return -math.inf, 0.0
-        low, high = self._kept.log_delta_bounds(epsilon) if self._kept else (-math.inf, 0.0)
-        if high - low <= self._tolerance or high <= enough:
-            return low, high
-        order = _saddle_of_epsilon(self._mixture, epsilon)
-        self._chernoff = order, _chernoff_epsilon(self._mixture, order, 0.0)
-        high = min(high, float(self._line(np.array([epsilon]))[0]))
-        guess, goal = _guess_log_delta(self._mixture, order, epsilon), math.log(self._tolerance) - 9.0
-        for _ in range(_ROUNDS):
-            if high <= enough or high - low <= self._tolerance:
-                break
-            order = _left(self._mixture, order)
-            contour = build(self._mixture, order, epsilon, guess, goal)
-            if contour is not None:
-                self._kept = contour
-                lower, upper = contour.log_delta_bounds(epsilon)
-                low, high = max(low, lower), min(high, upper)
-                guess, goal = high, goal - 7.0
-        return low, high
-
 
 @at_many.register
 def _(curve: Curve, epsilons: Floats, enough: Floats) -> tuple[Floats, Floats]:
@@ -301,7 +273,7 @@ def _(curve: Curve, epsilons: Floats, enough: Floats) -> tuple[Floats, Floats]:
 
 def curve(mixture: Mixture, tolerance: float) -> Curve:
     """The bounds of `log_delta_bounds` as a function that shares work between many ε."""
-    return Curve(mixture, tolerance, tuple(Curve(more, tolerance) for more in _with_more(mixture)))
+    return Curve(mixture, tolerance)
 
 
 def _guess_log_delta(mixture: Mixture, order: float, epsilon: float) -> float:

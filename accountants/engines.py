@@ -50,17 +50,21 @@ class Engine(NamedTuple):
             every δ whose logarithm is within 4 EPS, relative, of the number given.
         curve: (direction, tolerance) -> a function of any real ε and of an upper end that is good enough, to (lower,
             upper) of log δ.
+        is_exact: whether it leaves nothing open but rounding, so that no other need be asked.
     """
 
     name: str
     supports: Callable[[Direction], bool]
     epsilon_bounds: Callable[[Direction, float, float, float], tuple[float, float]]
     curve: Callable[[Direction, float], LogDelta]
+    is_exact: bool = False
 
 
 def engines_of(direction: Direction) -> tuple[Engine, ...]:
-    """The engines that answer for a direction, in the order asked."""
-    return tuple(engine for engine in ENGINES if engine.supports(direction))
+    """The engines that answer for a direction, in the order asked, up to the first that is exact."""
+    found = [engine for engine in ENGINES if engine.supports(direction)]
+    last = next((place for place, engine in enumerate(found) if engine.is_exact), len(found))
+    return tuple(found[: last + 1])
 
 
 def _unsampled(pair: Pair | AtomPair) -> bool:
@@ -108,7 +112,8 @@ def _single_epsilon(direction: Direction, log_delta: float, tolerance: float, en
 
 
 def _single_curve(direction: Direction, tolerance: float) -> LogDelta:
-    return lambda epsilon, enough: profile.log_delta_bounds(direction[0][0], epsilon)
+    curve = profile.curve(direction[0][0])
+    return lambda epsilon, enough: curve(epsilon)
 
 
 def _lattice_epsilon(direction: Direction, log_delta: float, tolerance: float, enough: float) -> tuple[float, float]:
@@ -153,14 +158,16 @@ ENGINES: tuple[Engine, ...] = (
         lambda direction: all(_unsampled(pair) for pair, _ in direction),
         _gaussian_epsilon,
         _gaussian_curve,
+        is_exact=True,
     ),
     Engine(
         "closed form",
         lambda direction: len(direction) == 1 and direction[0][1] == 1,
         _single_epsilon,
         _single_curve,
+        is_exact=True,
     ),
-    Engine("loss lattice", _on_a_lattice, _lattice_epsilon, _lattice_curve),
+    Engine("loss lattice", _on_a_lattice, _lattice_epsilon, _lattice_curve, is_exact=True),
     Engine(
         "contour",
         _on_a_contour,
