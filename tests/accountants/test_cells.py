@@ -5,7 +5,7 @@ import math
 import mpmath as mp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from accountants import _cells
@@ -65,6 +65,7 @@ def _with_prob(pair):
 
 @settings(max_examples=40)
 @given(_pairs(), st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=8), st.floats(-14.0, 0.0))
+@example(Pair(Noise.GAUSSIAN, 1e4, Shape.SHIFT), [0.01, 0.03], -13.0)
 def test_masses_between_any_edges_are_within_their_doubt(pair, places, thin):
     """Thin cells, far ones, and such as hold a centre."""
     both = laws(pair)
@@ -299,3 +300,17 @@ def test_what_is_no_pair_is_refused():
     for function, args in ((cells, (Lattice(0.0, 1.0), FAR)), (ends, (FAR,)), (heaviest, (1.0,))):
         with pytest.raises(TypeError, match="must be a Pair or an AtomPair, got str"):
             function("pair", *args)
+
+
+@pytest.mark.parametrize("noise", Noise)
+def test_a_method_that_finds_no_edge_is_found_out(monkeypatch, noise):
+    """Without Newton's steps edges are as good as the table: the slip tells by how much they miss."""
+    monkeypatch.setattr(_cells, "_NEWTON", 0)
+    pair = Pair(noise, 0.5, Shape.ANTIPODAL, 0.3)
+    at = np.linspace(-0.5, 0.4, 7)
+    left, right = _cells._interval(laws(pair), FAR)
+    x, slip = _cells._edges(laws(pair), at, left, right)
+    assert slip > 1e-9
+    with mp.workdps(oracle.DIGITS):
+        found = [oracle.loss(_mixtures(pair), noise.value, pair.scale, mp.mpf(float(y))) for y in x]
+        assert max(abs(loss - mp.mpf(float(a))) for loss, a in zip(found, at, strict=True)) <= slip

@@ -106,7 +106,8 @@ def test_an_atom_just_below_a_lattice_point_is_not_lowered_onto_it(ulps, log_p):
     """Its loss may be larger than stated by more than the distance."""
     lattice = Lattice(0.0, 0.25)
     loss = 1.5 if not ulps else math.nextafter(1.5, ulps * math.inf)
-    pair = AtomPair((log_p, -5e-324 if log_p < -1.0 else math.log(-math.expm1(log_p))), (loss, 3.1))
+    rest = -5e-324 if log_p < -1.0 else math.log(-math.expm1(log_p))
+    pair = AtomPair((rest, log_p), (-3.1, loss))
     _check(pair, lattice, [1.5, loss, 1.4999, 1.2, -3.0])
 
 
@@ -115,10 +116,13 @@ def test_huge_losses_in_doubt_are_placed_where_they_may_be(size):
     """At 1e9 a loss of float64 is known to 2e3."""
     pair = AtomPair((math.log(0.5), math.log(0.5)), (size - 1.0, size))
     lattice = Lattice(size, 0.5)
-    upper = pessimistic(cells(pair, lattice, ALL), lattice)
+    cut = cells(pair, lattice, ALL)
+    upper, lower = pessimistic(cut, lattice), optimistic(cut, lattice)
+    off = 8.0 * EPS * size * (1.0 + size)
     with mp.workdps(DIGITS):
-        for epsilon in (size - 2.0, size - 0.9, size, size * (1.0 + 8.0 * EPS * (1.0 + size)) - 0.5):
+        for epsilon in (size - 2.0, size - 0.9, size, size + off - 0.5, size - off - 0.5, size - off - 2.5):
             assert _grid_delta(upper, epsilon) >= _sum(_stated(pair, 1), mp.mpf(epsilon))
+            assert _grid_delta(lower, epsilon) <= _sum(_stated(pair, -1), mp.mpf(epsilon))
 
 
 def test_what_steps_out_of_its_cell_is_paid_for():

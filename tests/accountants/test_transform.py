@@ -213,14 +213,13 @@ def test_folded_masses_are_known_up_to_what_is_stated(size):
 
 
 def test_rounding_is_not_forgotten_where_nothing_else_is_left(monkeypatch):
-    """Tilted by hardly anything, masses of 1e-30 are below what the transform rounds: the ends say so."""
-    parts = [(_grid([1.0 - 1e-10, *([0.0] * 30), 1e-10], spacing=0.1), 3)]
-    upper, lower = _check(parts, 1e-3, [8.95, 9.1, 6.05])
-    high, low = (side.log_delta(np.array([8.95]))[0] for side in (upper, lower))
-    assert high > math.log(1e-19)
-    assert low == -math.inf
+    """Tilted masses of e^-57 are below what a transform of their neighbours rounds: the upper end stays above them."""
     monkeypatch.setattr(_transform, "_UNSEEN", 0.0)
-    assert compose(parts, 1e-3, is_upper=True).log_delta(np.array([8.95]))[0] > math.log(1e-20)
+    tilt, spacing = 400.0, 0.1
+    log_weight = np.log([0.3, 0.2, 0.1, 0.39, *([math.exp(-57.0)] * 60)])
+    grid = Grid(0.0, spacing, 0, log_weight - tilt * spacing * np.arange(64), 0.0)
+    for times in (1, 2):
+        _check([(grid, times)], tilt, [spacing * (k - 0.4) for k in range(8, 60)])
 
 
 @settings(max_examples=20)
@@ -266,3 +265,8 @@ def test_epsilons_without_meaning_have_bounds(epsilon):
     low, high = lower.log_delta(np.array([epsilon]))[0], upper.log_delta(np.array([epsilon]))[0]
     assert low <= high <= 0.0
     assert (high == 0.0) if epsilon < 0.0 else (low == -math.inf)
+
+
+def test_slips_add_up():
+    """Every release may be off by its own: 40 of them by 40 times as much."""
+    _check([(replace(SMALL, slip=0.003), 40), (replace(OTHER, slip=0.001), 2)], 2.0, [0.3, 1.0, 1.9, 2.5, 3.1])
