@@ -14,8 +14,10 @@ is where that is e^-50 on both sides. Folded mass only adds to w: a lower bound 
 bound adds as much to the sum for what is not seen.
 
 *Rounding.* A transform of length N errs by at most 8 EPS log2(N), relative, in the 2-norm (Higham 2002, Theorem 24.2,
-has half of that for radix 2; only lengths 2^a and 3 2^a are used), so every one of its N values by that times
-:math:`\sqrt N\,\lVert w\rVert_2`. Powers by squaring carry a bound for every frequency. Held by
+has half of that for radix 2; only lengths 2^a and 3 2^a are used): its values F by a vector e of 2-norm at most
+:math:`o = 8\,\mathrm{EPS}\log_2 N \sqrt N\,\lVert w\rVert_2`, and so :math:`F^T` by :math:`T|e|(|F|+2o)^{T-1}`, which
+moves each entry of w by at most :math:`T o\,\lVert(|F|+2o)^{T-1}\rVert_2/N` (Cauchy & Schwarz). A power by squaring is
+off by 2 EPS T, relative; the inverse by the same bound as the transform. Held by
 tests/accountants/test_transform.py, against convolution in exact fractions and in extended precision.
 
 References:
@@ -264,34 +266,32 @@ def _convolved(pieces: Sequence[tuple[int, Floats, int]], size: int) -> tuple[Fl
     from scipy.fft import irfft, rfft
 
     rounding = 8.0 * EPS * math.log2(size)
-    value, error = np.ones(1, dtype=np.complex128), np.zeros(1)
+    value, log_bound = np.ones(1, dtype=np.complex128), np.zeros(1)
+    doubts = []
     for first, weight, times in pieces:
-        place = (first + np.arange(len(weight))) % size
-        folded = np.bincount(place, weight, size)
-        each = rounding * math.sqrt(size) * float(np.linalg.norm(folded)) * (1.0 + 1e-9)
-        value, error = _times((value, error), _power(rfft(folded), each, times))
+        folded = np.bincount((first + np.arange(len(weight))) % size, weight, size)
+        each: Complexes = rfft(folded)
+        off = rounding * math.sqrt(size) * float(np.linalg.norm(folded)) * (1.0 + 1e-9)
+        log_each = np.log(np.abs(each) + 2.0 * off)
+        value, log_bound = value * _power(each, times), log_bound + times * log_each
+        doubts.append((times, off, log_each))
     mass = irfft(value, size)
-    spread = 2.0 * float(np.sum(error)) / size + rounding * float(np.linalg.norm(mass)) * (1.0 + 1e-3)
-    return mass, spread * (1.0 + 1e-6) + 1e-290
+    spread = 2.0 * EPS * math.fsum(times for times, _, _ in doubts) * 2.0 * float(np.sum(np.abs(value))) / size
+    for times, off, log_each in doubts:
+        spread += times * off * math.sqrt(2.0 * float(np.sum(np.exp(2.0 * (log_bound - log_each))))) / size
+    return mass, (spread + rounding * float(np.linalg.norm(mass)) * (1.0 + 1e-3)) * (1.0 + 1e-6) + 1e-290
 
 
-def _times(one: tuple[Complexes, Floats], other: tuple[Complexes, Floats]) -> tuple[Complexes, Floats]:
-    """A product of two arrays with their absolute errors."""
-    (a, off_a), (b, off_b) = one, other
-    size_a, size_b = np.abs(a), np.abs(b)
-    return a * b, size_a * off_b + size_b * off_a + off_a * off_b + (2.0 * EPS) * size_a * size_b
-
-
-def _power(value: Complexes, error: float, times: int) -> tuple[Complexes, Floats]:
+def _power(value: Complexes, times: int) -> Complexes:
     """The array to the power ``times``, by repeated squaring."""
-    square, result = (value, np.full(len(value), error)), None
+    result = None
     while True:
         if times % 2:
-            result = square if result is None else _times(result, square)
+            result = value if result is None else result * value
         times //= 2
         if not times and result is not None:
             return result
-        square = _times(square, square)
+        value = value * value
 
 
 def _suffixes(mass: Floats, decay: float, spacing: float) -> tuple[Floats, Floats]:
