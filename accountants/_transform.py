@@ -111,7 +111,8 @@ class Total:
         """A bound of log δ at every ε, shape (n,): from above or from below."""
         side = 1.0 if self.is_upper else -1.0
         at = epsilons - side * (self.shift + 4.0 * EPS * np.abs(epsilons))
-        place = np.clip(np.floor((at - self.start) / self.spacing) + 1.0, 0.0, len(self.sums) - 1.0)
+        with np.errstate(over="ignore"):
+            place = np.clip(np.floor((at - self.start) / self.spacing) + 1.0, 0.0, len(self.sums) - 1.0)
         index = place.astype(np.intp)
         gap = np.maximum(self.start + self.spacing * place - at, 0.0)
         total = (

@@ -261,7 +261,8 @@ def test_a_spread_whose_square_underflows_is_not_taken_for_none():
 
 @pytest.mark.parametrize("epsilon", [-1e300, -1e18, 1e18, 1e300])
 def test_epsilons_without_meaning_have_bounds(epsilon):
-    upper, lower = (compose([(SMALL, 5)], 2.0, is_upper=is_upper) for is_upper in (True, False))
+    fine = _grid([0.5, 0.3, 0.2], spacing=1e-12)
+    upper, lower = (compose([(fine, 5)], 2.0, is_upper=is_upper) for is_upper in (True, False))
     low, high = lower.log_delta(np.array([epsilon]))[0], upper.log_delta(np.array([epsilon]))[0]
     assert low <= high <= 0.0
     assert (high == 0.0) if epsilon < 0.0 else (low == -math.inf)
