@@ -37,7 +37,8 @@ from accountants._numerics import EPS, Floats
 
 __all__ = ["Grid", "optimistic", "pessimistic"]
 
-_SNAP = 1e-6  # spacings: a lattice that lies above an atom by less is lowered to it
+_SNAP = 1e-6  # spacings: an atom that lies below a lattice point by less is on it
+_HEAVY, _FEW = -3.0, 8  # nats below the heaviest atom; how many such there may be
 _SPAN = 600.0  # nats between the least and the largest loss that are set against each other
 _WIDEST = 75.0  # spacing: the exponentials of points around the losses are in range
 _STEEP = 4.0  # what one interval's gap may be of the next one's
@@ -117,11 +118,9 @@ def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
     log_p, loss = log_p[~steep], loss[~steep]
     if not len(log_p):
         return None
-    heavy = float(loss[np.argmax(log_p)])
-    offset = heavy - spacing * round((heavy - lattice.offset) / spacing)
-    short = np.ceil((loss - offset) / spacing) * spacing + offset - loss
+    offset = _met(log_p, loss, lattice)
     rounding = 16.0 * EPS * (1.0 + 2.0 * float(np.abs(loss).max()) + abs(offset) + spacing)
-    offset -= float(short[short < _SNAP * spacing].max(initial=0.0)) * (1.0 + 1e-9) + 2.0 * rounding
+    offset -= 2.0 * rounding
     first = math.floor((loss[0] - offset) / spacing) - 1
     count = math.floor((loss[-1] - offset) / spacing) - first + 2
     knot = offset + spacing * (first + np.arange(count, dtype=np.float64))
@@ -136,6 +135,17 @@ def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
     with np.errstate(divide="ignore"):
         log_mass = np.log(mass)
     return Grid(offset, spacing, first, log_mass - 2.0 * EPS * np.abs(log_mass), *cells.beyond[::3])
+
+
+def _met(log_p: Floats, loss: Floats, lattice: Lattice) -> float:
+    """The offset of about this one at which the heaviest atoms are least above lattice points, or on them."""
+    heavy = np.flatnonzero(log_p > log_p.max() + _HEAVY)
+    if len(heavy) > _FEW:  # no atoms, but a smooth law
+        heavy = heavy[[int(np.argmax(log_p[heavy]))]]
+    choice = loss[heavy] - lattice.spacing * np.rint((loss[heavy] - lattice.offset) / lattice.spacing)
+    above = (loss[heavy] - choice[:, None]) / lattice.spacing
+    above = above - np.floor(above + _SNAP)
+    return float(choice[np.argmin(above @ np.exp(log_p[heavy]))])
 
 
 def _atoms(cells: Cells) -> tuple[Floats, Floats]:
