@@ -63,6 +63,8 @@ _TRIES = (
     1.5,
     3.0,
 )  # orders of Chernoff's bound, relative to a normal law's
+_MOST_NATS = 1e4  # of the exponents in that bound, also where a tilted law is all but an atom
+_LEAST_SPREAD = 1e-290
 _BLOCK = 300.0  # nats
 
 
@@ -241,16 +243,19 @@ def _window(pieces: Sequence[tuple[Floats, Floats, int]], side: int) -> float:
     variance = math.fsum(times * float(weight @ (loss - weight @ loss) ** 2) for weight, loss, times in pieces)
     with np.errstate(divide="ignore"):
         centred = [(np.log(weight), side * (loss - float(weight @ loss)), times) for weight, loss, times in pieces]
+    largest = math.fsum(times * float(loss.max()) for _, loss, times in centred)
+    spread = max(float(np.abs(loss).max()) for _, loss, _ in centred)
+    if not spread > _LEAST_SPREAD:
+        return max(largest, 0.0)
     reach = math.inf
-    for factor in _TRIES if variance > 0.0 else ():
-        order = factor * math.sqrt(2.0 * _NATS / variance)
+    for factor in _TRIES:
+        order = min(factor * math.sqrt(2.0 * _NATS / variance) if variance > 0.0 else math.inf, _MOST_NATS / spread)
         bound = _NATS
         for log_weight, loss, times in centred:
             exponent = log_weight + order * loss
             top = float(exponent.max())
             bound += times * (top + math.log(float(np.exp(exponent - top).sum())))
         reach = min(reach, bound / order)
-    largest = math.fsum(times * float(loss.max()) for _, loss, times in centred)
     return min(reach, largest) * (1.0 + 1e-9)
 
 

@@ -259,6 +259,13 @@ def test_a_spread_whose_square_underflows_is_not_taken_for_none():
     _check(parts, 1.0, [-step, 0.0, 30.5 * step, 100.0 * step, 159.5 * step, 161.0 * step])
 
 
+@pytest.mark.parametrize("tilt", [740.0, 1400.0, 3000.0])
+def test_tilted_to_all_but_an_atom_there_is_still_a_window(tilt):
+    """Variances of denormal size, and none at all."""
+    parts = [(_grid([0.5, 0.3, 0.2], spacing=0.5), 7)]
+    _check(parts, tilt, [0.1, 3.3, 5.9, 6.8, 6.99, 7.01])
+
+
 @pytest.mark.parametrize("epsilon", [-1e300, -1e18, 1e18, 1e300])
 def test_epsilons_without_meaning_have_bounds(epsilon):
     fine = _grid([0.5, 0.3, 0.2], spacing=1e-12)
