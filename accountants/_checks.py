@@ -125,4 +125,8 @@ def check_epsilons(values: Iterable[object]) -> NDArray[np.float64]:
         plain: NDArray[np.float64] = values + 0.0
         if bool(np.all((plain >= 0.0) & (plain < math.inf))):
             return plain
+    if not isinstance(values, Iterable):
+        raise EventError(
+            _message("epsilons", "a sequence of finite numbers >= 0", values, "for a single one there is `delta`.")
+        )
     return np.array([check_epsilon(value) for value in values], dtype=np.float64)

@@ -44,7 +44,7 @@ def mirrored(epsilons: Floats, ends: Floats) -> tuple[Floats, Floats]:
     below = -np.expm1(-away) + np.exp(-away) * ends
     low = np.where(epsilons < 0.0, below * (1.0 - 16.0 * EPS), ends)
     high = np.where(epsilons < 0.0, np.nextafter(below * (1.0 + 16.0 * EPS), math.inf), ends)
-    return low, np.minimum(high, 1.0)
+    return low, np.minimum(high, 1.0, out=high)  # an array also where there are no dimensions
 
 
 def least_deltas(composition: Composition, epsilons: Floats, tolerance: float) -> Floats:

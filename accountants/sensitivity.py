@@ -224,7 +224,10 @@ def toeplitz_sensitivity(coefficients: ArrayLike, participation: Participation) 
 
 def _read(name: str, given: ArrayLike, dimensions: int) -> Floats:
     """Real finite numbers as float64, of so many dimensions."""
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError:  # ragged
+        array = np.asarray(None)
     if array.dtype.kind not in "iuf" or array.ndim != dimensions:
         raise EventError(
             f"{name} must be an array of real numbers with {dimensions} dimension(s), got {array.dtype} and "

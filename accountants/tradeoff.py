@@ -69,6 +69,7 @@ class TradeOff:
         relation: what neighbours are.
 
     Raises:
+        EventError: delta is no function.
         RelationError: the relation is not one of the three.
 
     Example:
@@ -86,6 +87,11 @@ class TradeOff:
 
     def __post_init__(self) -> None:
         given = self.delta
+        if not callable(given):
+            raise EventError(
+                f"delta must be a function of epsilon, got {type(given).__name__}; of a ledger or an event, `tradeoff` "
+                "makes the curve."
+            )
 
         def delta(epsilon: float) -> float:
             value = given(epsilon)

@@ -66,9 +66,14 @@ class PrivateSelection(Event):
 
 def _check_shape(value: object) -> float:
     """A number > -1, infinity among them."""
-    number = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
+    number = math.nan
+    if not isinstance(value, bool) and isinstance(value, Real):
+        try:
+            number = float(value)
+        except OverflowError:  # an integer that is no float is not meant as Poisson
+            number = math.nan
     if not number > -1.0:
-        shown = repr(value) if isinstance(value, Real) else type(value).__name__
+        shown = repr(value) if isinstance(value, float) or number <= -1.0 else type(value).__name__
         raise EventError(f"shape must be a number > -1, got {shown}; {_SHAPES}")
     return number + 0.0
 

@@ -81,6 +81,12 @@ def test_each_of_many_epsilons_is_finite(wrong, kind):
         check_epsilons(kind([1.0, wrong]))
 
 
+@pytest.mark.parametrize("wrong", [1.0, None])
+def test_epsilons_are_a_sequence(wrong):
+    with pytest.raises(EventError, match="epsilons must be a sequence of finite numbers"):
+        check_epsilons(wrong)
+
+
 def test_a_message_never_prints_something_long():
     with pytest.raises(EventError) as caught:
         check_positive("thing", list(range(1000)), "do so.")

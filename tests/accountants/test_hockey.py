@@ -41,6 +41,13 @@ def test_both_ends_enclose_the_mirror_image(delta, epsilon):
     assert high[0] <= 1.0
 
 
+@pytest.mark.parametrize("epsilon", [-1.0, 1.0])
+def test_an_array_without_dimensions_stays_one(epsilon):
+    for end in mirrored(np.array(epsilon), np.array(0.25)):
+        assert isinstance(end, np.ndarray)
+        assert end.shape == ()
+
+
 def test_a_small_mirror_image_keeps_its_digits():
     low, high = mirrored(np.array([-1e-200]), np.array([1e-210]))
     assert 0.0 < low[0] < 1e-200 + 1e-210 < high[0] < 1.00001e-200

@@ -247,6 +247,7 @@ def test_a_strategy_of_zeros_is_not_recorded():
         ([[1j, 0.0, 0.0]], "real numbers"),
         ([[True, False, True]], "real numbers"),
         ([["a", "b", "c"]], "real numbers"),
+        ([[1.0], [1.0, 2.0]], "real numbers"),
         (np.full((3, 3), 1.7e308), "divide it"),
     ],
 )

@@ -325,6 +325,8 @@ def test_what_and_relation_are_checked():
         TradeOff(lambda epsilon: 0.0, "neighbour")
     with pytest.raises(EventError, match="what must be"):
         tradeoff(3.0)
+    with pytest.raises(EventError, match="delta must be a function of epsilon, got float"):
+        TradeOff(3.0, "add_remove")
     with pytest.raises(UnsupportedEventError):
         tradeoff(PureDP(1.0, "replace_one"), "add_remove")
 

@@ -23,7 +23,7 @@ def test_poisson_may_have_less_than_one_run(bad):
         PrivateSelection(Gaussian(1.0), bad, math.inf)
 
 
-@pytest.mark.parametrize("bad", [-1.0, -2.0, -math.inf, math.nan, True, None, "poisson", 1j])
+@pytest.mark.parametrize("bad", [-1.0, -2.0, -math.inf, math.nan, True, None, "poisson", 1j, 10**400])
 def test_the_shape_is_above_minus_one(bad):
     with pytest.raises(EventError, match=r"shape must be a number > -1, got .*math.inf Poisson"):
         PrivateSelection(Gaussian(1.0), 2.0, bad)
