@@ -37,7 +37,7 @@ from accountants._numerics import EPS, Floats
 
 __all__ = ["Grid", "optimistic", "pessimistic"]
 
-_SNAP = 1e-6  # spacings: an atom that lies below a lattice point by less is on it
+_SNAP = 1e-6  # spacings: a lattice that lies above an atom by less is lowered to it
 _HEAVY, _FEW = -3.0, 8  # nats below the heaviest atom; how many such there may be
 _SPAN = 600.0  # nats between the least and the largest loss that are set against each other
 _WIDEST = 75.0  # spacing: the exponentials of points around the losses are in range
@@ -120,7 +120,8 @@ def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
         return None
     offset = _met(log_p, loss, lattice)
     rounding = 16.0 * EPS * (1.0 + 2.0 * float(np.abs(loss).max()) + abs(offset) + spacing)
-    offset -= 2.0 * rounding
+    short = np.ceil((loss - offset) / spacing) * spacing + offset - loss
+    offset -= float(short[short < _SNAP * spacing].max(initial=0.0)) * (1.0 + 1e-9) + 2.0 * rounding
     first = math.floor((loss[0] - offset) / spacing) - 1
     count = math.floor((loss[-1] - offset) / spacing) - first + 2
     knot = offset + spacing * (first + np.arange(count, dtype=np.float64))
