@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accountants._halfline import Laws, laws
+from accountants._logs import log_of, log_total
 from accountants._numerics import EPS, Floats
 from accountants.pairs import AtomPair, Noise, Pair, Shape
 
@@ -61,7 +62,7 @@ class Reach(NamedTuple):
 
 
 class Beyond(NamedTuple):
-    """Bounds of P's and Q's mass where the loss is above the last cell."""
+    """Logarithms of bounds of P's and Q's mass where the loss is above the last cell."""
 
     least_p: float
     most_p: float
@@ -69,7 +70,7 @@ class Beyond(NamedTuple):
     most_q: float
 
 
-NOTHING_BEYOND = Beyond(0.0, 0.0, 0.0, 0.0)
+NOTHING_BEYOND = Beyond(-math.inf, -math.inf, -math.inf, -math.inf)
 
 
 @final
@@ -84,7 +85,7 @@ class Cells:
         doubt_p: by how much that mass may be off, relative.
         loss: log(P/Q) of the cell as a whole.
         doubt_loss: how far that may be off, absolutely.
-        below: an upper bound of P's mass below the first quarter, which has no cell.
+        below: log of an upper bound of P's mass below the first quarter, which has no cell.
         beyond: what lies above the last quarter, infinite losses included.
         end: index of the quarter above which that lies; no matter if nothing does.
         slip: how far any loss in a cell may lie outside of its quarter.
@@ -139,14 +140,15 @@ def _(pair: AtomPair, lattice: Lattice, reach: Reach) -> Cells | None:
     place = np.floor((loss + doubt - lattice.offset) * (QUARTERS / lattice.spacing))
     if some.any() and (np.abs(place[some]).max() > _FURTHEST or np.ptp(place[some]) > _MOST_CELLS):
         return None
-    p, q, off = np.exp(log_p), np.exp(np.minimum(log_p - loss, 0.0)), doubt_p + np.expm1(np.minimum(doubt, 700.0))
+    fewer, more = np.log1p(-np.minimum(doubt_p, 1.0)), np.log1p(doubt_p)
+    log_q = np.minimum(log_p - loss, 0.0)
     beyond = Beyond(
-        pair.least_failure + math.fsum(p[above] * np.maximum(1.0 - doubt_p[above], 0.0)) * (1.0 - 64.0 * EPS),
-        pair.failure + math.fsum(p[above] * (1.0 + doubt_p[above])) * (1.0 + 64.0 * EPS),
-        math.fsum(q[above] * np.maximum(1.0 - off[above], 0.0)) * (1.0 - 64.0 * EPS),
-        math.fsum(q[above] * (1.0 + off[above])) * (1.0 + 64.0 * EPS),
+        float(np.logaddexp(log_of(pair.least_failure), log_total(log_p[above] + fewer[above], -1.0))),
+        float(np.logaddexp(log_of(pair.failure), log_total(log_p[above] + more[above], 1.0))),
+        log_total((log_q + fewer - doubt)[above], -1.0),
+        log_total((log_q + more + doubt)[above], 1.0),
     )
-    left = math.fsum(p[below] * (1.0 + doubt_p[below])) * (1.0 + 64.0 * EPS)
+    left = log_total(log_p[below] + more[below], 1.0)
     edge = reach.ceiling if above.any() else reach.floor if below.any() else lattice.offset
     end = math.floor((edge - lattice.offset) * (QUARTERS / lattice.spacing))
     quarter = place[some].astype(np.int64)
@@ -185,7 +187,7 @@ def _(pair: Pair, lattice: Lattice, reach: Reach) -> Cells | None:
     if is_cut_right := most > lattice.offset + unit * (last + 1):
         edges, quarter = np.concatenate([edges, [right]]), np.concatenate([quarter, [last + 1]])
     masses = _masses(both, edges)
-    below = math.exp(masses[0][0]) * (1.0 + masses[1][0]) if is_cut_left else 0.0
+    below = float(masses[0][0] + np.log1p(masses[1][0])) if is_cut_left else -math.inf
     beyond = _beyond(masses) if is_cut_right else NOTHING_BEYOND
     kept = slice(1 if is_cut_left else 0, len(quarter) - 1 if is_cut_right else len(quarter))
     slip += 0.0 if is_cut_left and is_cut_right else rounding
@@ -194,9 +196,11 @@ def _(pair: Pair, lattice: Lattice, reach: Reach) -> Cells | None:
 
 def _beyond(masses: Sequence[Floats]) -> Beyond:
     """The last cell."""
-    p, off_p, q, off_q = (float(row[-1]) for row in masses)
-    p, q = math.exp(p), math.exp(q)
-    return Beyond(p * max(1.0 - off_p, 0.0), p * (1.0 + off_p), q * max(1.0 - off_q, 0.0), q * (1.0 + off_q))
+    p, off_p, q, off_q = (row[-1:] for row in masses)
+    with np.errstate(divide="ignore"):
+        ends = [p + np.log1p(-np.minimum(off_p, 1.0)), p + np.log1p(off_p)]
+        ends += [q + np.log1p(-np.minimum(off_q, 1.0)), q + np.log1p(off_q)]
+    return Beyond(*(float(end[0]) for end in ends))
 
 
 def _cells(
@@ -224,9 +228,9 @@ def _mirrored(both: Laws, unit: float, last: int, reach: Reach) -> Cells:
     beyond = _beyond(masses) if is_cut else NOTHING_BEYOND
     inner = [row[1 : len(at) + 1] for row in masses]
     p, q = np.exp(inner[0]), np.exp(inner[2])
-    rest = max(1.0 - math.fsum(p) - math.fsum(q) - beyond.most_p - beyond.most_q, 0.0)
-    error = float(p @ inner[1] + q @ inner[3]) + 8.0 * EPS + (beyond.most_p - beyond.least_p)
-    error += beyond.most_q - beyond.least_q
+    least_p, most_p, least_q, most_q = map(math.exp, beyond)
+    rest = max(1.0 - math.fsum(p) - math.fsum(q) - most_p - most_q, 0.0)
+    error = float(p @ inner[1] + q @ inner[3]) + 8.0 * EPS + (most_p - least_p) + (most_q - least_q)
     middle, doubt = np.array([math.log(rest + error)]), np.array([min(2.0 * error / (rest + error), 1.0)])
     (log_p, off_p, log_q, off_q), none = inner, np.zeros(1)
     rows = [(log_q, middle, log_p), (off_q, doubt, off_p), (log_p, middle, log_q), (off_p, none, off_q)]
@@ -285,20 +289,18 @@ def _interval(both: Laws, reach: Reach) -> tuple[float, float]:
 
 
 def limits(both: Laws) -> tuple[tuple[float, float], float]:
-    """The least and the largest loss there is, and how far a finite one may be off."""
+    """The least and the largest loss there is, and how far a finite one may be off.
+
+    Of Gauss noise an end is finite only where both laws have a part there: a weight may also be too small for float64.
+    """
     if both.noise is Noise.LAPLACE:
         loss, doubt, _ = _losses(both, both.centres[[0, -1]])
         return (float(loss[0]), float(loss[1])), float(doubt.max())
-    found = (_log_ratio(both.p[end], both.q[end]) for end in (0, -1))
-    least, most = found
+    p, q = both.p, both.q
+    least = math.log(float(p[0] / q[0])) if min(p[0], q[0]) > 0.0 else -math.inf
+    most = math.log(float(p[-1] / q[-1])) if min(p[-1], q[-1]) > 0.0 else math.inf
     size = max((abs(limit) for limit in (least, most) if math.isfinite(limit)), default=0.0)
     return (least, most), 8.0 * EPS * (1.0 + size) + 4.0 * both.error
-
-
-def _log_ratio(p: float, q: float) -> float:
-    if p == 0.0 or q == 0.0:
-        return -math.inf if p == 0.0 else math.inf
-    return math.log(p / q)
 
 
 def _losses(both: Laws, x: Floats) -> tuple[Floats, Floats, Floats]:
@@ -366,7 +368,8 @@ def _masses(both: Laws, edges: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     near, far = np.where(is_left, right, left), np.where(is_left, left, right)  # of the ends, seen from the centre
     across = (z[:, :-1] < 0.0) & (z[:, 1:] > 0.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        aside = near + np.log(-np.expm1(np.minimum(far - near, 0.0)))
+        seen = np.maximum(-np.expm1(np.minimum(far - near, 0.0)), doubt[:, :-1] + doubt[:, 1:])  # tails may be equal
+        aside = near + np.log(np.minimum(seen, 1.0))
         between = np.log1p(-np.exp(near) - np.exp(far))
         log_mass = np.where(across, between, np.where(near == -math.inf, -math.inf, aside))
         lost = doubt[:, :-1] * np.exp(np.minimum(left - log_mass, 700.0))

@@ -32,7 +32,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from accountants._cells import QUARTERS, Cells, Lattice
+from accountants._cells import QUARTERS, Beyond, Cells, Lattice
 from accountants._numerics import EPS, Floats
 
 __all__ = ["Grid", "optimistic", "pessimistic"]
@@ -41,6 +41,8 @@ _SNAP = 1e-6  # spacings: a lattice that lies above an atom by less is lowered t
 _HEAVY, _FEW = -3.0, 8  # nats below the heaviest atom; how many such there may be
 _SPAN = 600.0  # nats between the least and the largest loss that are set against each other
 _WIDEST = 75.0  # spacing: the exponentials of points around the losses are in range
+_VAGUE = 8.0  # spacings: a cell whose loss is known less well is left out of a lower bound
+_LONGEST = 1 << 20  # points
 _STEEP = 4.0  # what one interval's gap may be of the next one's
 _LEAST = -575.0  # of log-masses: fainter atoms are left out of a lower bound
 _STEEPEST = -690.0  # of the log of an atom's mass under Q, in the scale of _Corners: what is left out keeps its digits
@@ -56,8 +58,8 @@ class Grid:
         spacing: of the lattice.
         first: index of the first point.
         log_p: log-masses, shape (n,), -inf for none.
-        beyond_p: P's mass beyond the lattice.
-        beyond_q: Q's mass there: 0 on the upper side, where that mass is at infinity.
+        beyond_p: log of P's mass beyond the lattice.
+        beyond_q: log of Q's mass there: -inf on the upper side, where that mass is at infinity.
         slip: what a total loss must be raised by for every release.
     """
 
@@ -66,7 +68,7 @@ class Grid:
     first: int
     log_p: Floats
     beyond_p: float
-    beyond_q: float = 0.0
+    beyond_q: float = -math.inf
     slip: float = 0.0
 
 
@@ -77,18 +79,29 @@ def pessimistic(cells: Cells, lattice: Lattice) -> Grid:
     last_loss, losses = lattice.offset + spacing * end, lattice.offset + spacing * at
     furthest = max(float(np.abs(losses).max(initial=0.0)), abs(last_loss)) + abs(lattice.offset)
     slip = cells.slip + 8.0 * EPS * (spacing + 2.0 * furthest)
-    held = min(cells.beyond.least_q * math.exp(min(last_loss - slip, 700.0)) * (1.0 - 16.0 * EPS), cells.beyond.most_p)
-    first = min([*([int(at.min())] if len(at) else []), *([end] if held > 0.0 or not len(at) else [])])
+    held, lost = _split(cells.beyond, last_loss - slip)
+    first = min([*([int(at.min())] if len(at) else []), *([end] if held > -math.inf or not len(at) else [])])
     inside = np.clip(cells.loss + (cells.doubt_loss + slip) - losses, 0.0, spacing)
     right = np.clip(-np.expm1(-inside) / -math.expm1(-spacing) * (1.0 + 8.0 * EPS), 0.0, 1.0)
     log_p = cells.log_p + np.log1p(cells.doubt_p)
-    extra = [(place, mass) for place, mass in ((first + 1, cells.below), (end, held)) if mass > 0.0]
+    extra = [(place, log_mass) for place, log_mass in ((first + 1, cells.below), (end, held)) if log_mass > -math.inf]
     with np.errstate(divide="ignore"):
-        parts = [log_p + np.log1p(-right), log_p + np.log(right), *(np.log([mass]) for _, mass in extra)]
+        parts = [log_p + np.log1p(-right), log_p + np.log(right), [log_mass for _, log_mass in extra]]
     where = np.concatenate([at, at + 1, *([place] for place, _ in extra)]).astype(np.int64) - first
     log_mass = _gathered(where, np.concatenate(parts), int(where.max(initial=0)) + 1)
     log_mass = log_mass + _rounding(where, log_mass)
-    return Grid(lattice.offset, spacing, first, log_mass, (cells.beyond.most_p - held) * (1.0 + 4.0 * EPS), 0.0, slip)
+    return Grid(lattice.offset, spacing, first, log_mass, lost, -math.inf, slip)
+
+
+def _split(beyond: Beyond, loss: float) -> tuple[float, float]:
+    """Logs of what of P's mass beyond is put at a loss, as far as Q's mass goes, and of the rest, at infinity."""
+    if beyond.most_p == -math.inf:
+        return -math.inf, -math.inf
+    held = beyond.least_q + loss - 16.0 * EPS * (1.0 + abs(loss) + abs(beyond.most_p))
+    if held >= beyond.most_p:
+        return beyond.most_p, -math.inf
+    rest = math.log(-math.expm1(held - beyond.most_p) + 16.0 * EPS * (1.0 + abs(beyond.most_p)))
+    return held, min(beyond.most_p + rest, beyond.most_p)
 
 
 def _rounding(where: NDArray[np.int64], log_mass: Floats) -> Floats:
@@ -110,7 +123,7 @@ def _gathered(where: NDArray[np.int64], log_mass: Floats, count: int) -> Floats:
 
 def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
     """A law whose curve is nowhere above the pair's; None if there is none to speak of."""
-    log_p, loss = _atoms(cells)
+    log_p, loss = _atoms(cells, lattice.spacing)
     if not len(log_p) or loss[-1] - loss[0] > _SPAN or lattice.spacing > _WIDEST:
         return None
     spacing, middle = lattice.spacing, 0.5 * float(loss[0] + loss[-1])
@@ -122,6 +135,8 @@ def optimistic(cells: Cells, lattice: Lattice) -> Grid | None:
     rounding = 16.0 * EPS * (1.0 + 2.0 * float(np.abs(loss).max()) + abs(offset) + spacing)
     short = np.ceil((loss - offset) / spacing) * spacing + offset - loss
     offset -= float(short[short < _SNAP * spacing].max(initial=0.0)) * (1.0 + 1e-9) + 2.0 * rounding
+    if rounding > spacing or loss[-1] - loss[0] > _LONGEST * spacing:
+        return None
     first = math.floor((loss[0] - offset) / spacing) - 1
     count = math.floor((loss[-1] - offset) / spacing) - first + 2
     knot = offset + spacing * (first + np.arange(count, dtype=np.float64))
@@ -149,9 +164,9 @@ def _met(log_p: Floats, loss: Floats, lattice: Lattice) -> float:
     return float(choice[np.argmin(above @ np.exp(log_p[heavy]))])
 
 
-def _atoms(cells: Cells) -> tuple[Floats, Floats]:
+def _atoms(cells: Cells, spacing: float) -> tuple[Floats, Floats]:
     """Log-masses and losses, rounded down and ascending, of the cells; those next to a lattice point are joined."""
-    some = (cells.doubt_p < 1.0) & (cells.doubt_loss < math.inf) & (cells.log_p > _LEAST)
+    some = (cells.doubt_p < 1.0) & (cells.doubt_loss < _VAGUE * spacing) & (cells.log_p > _LEAST)
     quarter, log_p, loss = cells.quarter[some], cells.log_p[some], cells.loss[some] - cells.doubt_loss[some]
     if not len(log_p):
         return log_p, loss

@@ -7,9 +7,18 @@ import math
 import numpy as np
 
 from accountants._invert import Bounds
-from accountants._numerics import EPS
+from accountants._numerics import EPS, Floats
 
-__all__ = ["NONE", "complement", "log_one_minus_exp", "reflected", "widened", "with_failure"]
+__all__ = [
+    "NONE",
+    "complement",
+    "log_of",
+    "log_one_minus_exp",
+    "log_total",
+    "reflected",
+    "widened",
+    "with_failure",
+]
 
 NONE: Bounds = (-math.inf, -math.inf)
 """Of a probability that is 0."""
@@ -59,3 +68,17 @@ def _log_sum(first: float, shift: float, ends: Bounds) -> Bounds:
     """Log(e^first + e^(shift + end)) of both ends; an exponent is off by a few EPS of itself, weighted by its share."""
     low, high = (float(np.logaddexp(first, shift + end)) for end in ends)
     return widened(low, 16.0 * EPS * (1.0 + abs(low)))[0], widened(high, 16.0 * EPS * (1.0 + abs(high)))[1]
+
+
+def log_of(value: float) -> float:
+    """The logarithm of a number >= 0, -inf of 0."""
+    return math.log(value) if value > 0.0 else -math.inf
+
+
+def log_total(terms: Floats, side: float) -> float:
+    """Log of a sum of exponentials, rounded to a side: up for 1, down for -1."""
+    if not np.any(terms > -math.inf):
+        return -math.inf
+    top = float(terms.max())
+    total = top + math.log(math.fsum(np.exp(terms - top)))
+    return total + side * 64.0 * EPS * (1.0 + abs(top))

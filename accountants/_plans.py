@@ -109,9 +109,10 @@ class Placed:
 
     def aligned(self, spacing: float) -> float:
         """The spacing of about this size of which the atoms are nearest above a multiple."""
-        if not len(self._steps):
+        if not np.any(self._steps):
             return spacing
         wide = np.abs(self._steps[np.argsort(-self._weights, kind="stable")[:_DIVIDED]])
+        wide = wide[wide > 0.0]
         choice = np.concatenate([wide / np.ceil(wide / spacing), spacing * np.linspace(0.5, 1.0, _CHOICE)])
         places = self._steps / choice[:, None]
         above = places - np.floor(places + 1e-7)

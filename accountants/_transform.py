@@ -45,6 +45,7 @@ Complexes = NDArray[np.complex128]
 _NATS = 50.0  # of tilted mass outside of the window, on either side
 _UNSEEN = 4.0 * math.exp(-_NATS)
 _LONGEST = 1 << 21  # points of a transform
+_SMALL = -20.0  # of the log of a probability
 _MOST_DOUBT = 0.5  # relative, of what the sums of a composition are worth
 _TRIES = (
     1e-3,
@@ -91,7 +92,7 @@ class Total:
         sums: :math:`\sum_{i\ge j} w_i e^{-t(S_i-S_j)}` for every j, and a last 0.
         gains: the same with :math:`1 - e^{S_j-S_i}` as a factor.
         unseen: tilted mass to be added for what is outside of the window.
-        beyond: P's and Q's mass where any release is beyond its lattice.
+        beyond: logs of P's and Q's mass where any release is beyond its lattice.
         shift: by how much a loss may be larger (of an upper bound) or smaller (of a lower one).
         error: relative, of every sum; 0 <= error < 1.
         is_upper: which side.
@@ -133,11 +134,11 @@ class Total:
     def _log_beyond(self, epsilons: Floats) -> Floats:
         """Log of P's mass less e^ε times Q's."""
         p, q = self.beyond
-        if p <= 0.0:
-            return np.full_like(epsilons, -math.inf)
+        if p == -math.inf or q == -math.inf:
+            return np.full_like(epsilons, p)
+        ratio = (q - p + epsilons) + 8.0 * EPS * (abs(p) + abs(q) + np.abs(epsilons))
         with np.errstate(divide="ignore"):
-            ratio = np.log(q) - math.log(p) + epsilons
-            value: Floats = math.log(p) + np.log(-np.expm1(np.minimum(ratio, 0.0)))
+            value: Floats = p + np.log(-np.expm1(np.minimum(ratio, 0.0)))
         return value
 
 
@@ -210,7 +211,7 @@ def compose(parts: Sequence[tuple[Grid, int]], tilt: float, *, is_upper: bool) -
         sums,
         gains,
         _UNSEEN if is_upper else 0.0,
-        _beyond(parts),
+        _beyond(parts, is_upper=is_upper),
         shift,
         math.expm1(relative + 8.0 * EPS * size),
         is_upper,
@@ -224,18 +225,28 @@ def _weight_error(grid: Grid, tilt: float, loss: Floats) -> float:
     return EPS * (16.0 + 4.0 * float((np.abs(grid.log_p[some]) + 2.0 * tilt * sizes).max()))
 
 
-def _beyond(parts: Sequence[tuple[Grid, int]]) -> tuple[float, float]:
-    """P's mass and Q's where any release is beyond its lattice: rounded up and down, or down and up."""
-    p = _any([(grid.beyond_p, times) for grid, times in parts])
-    q = _any([(grid.beyond_q, times) for grid, times in parts])
-    return (p * (1.0 - 16.0 * EPS), q * (1.0 + 16.0 * EPS)) if q > 0.0 else (p, 0.0)
+def _beyond(parts: Sequence[tuple[Grid, int]], *, is_upper: bool) -> tuple[float, float]:
+    """Logs of P's mass and Q's where any release is beyond its lattice: P's rounded to the side, Q's the other way."""
+    side = 1.0 if is_upper else -1.0
+    p = _log_any([(grid.beyond_p, times) for grid, times in parts], side)
+    return p, _log_any([(grid.beyond_q, times) for grid, times in parts], -side)
 
 
-def _any(masses: list[tuple[float, int]]) -> float:
-    """1 - prod (1 - mass)^times."""
-    if any(mass >= 1.0 for mass, _ in masses):
-        return 1.0
-    return -math.expm1(math.fsum(times * math.log1p(-mass) for mass, times in masses))
+def _log_any(masses: list[tuple[float, int]], side: float) -> float:
+    """Log of 1 - prod (1 - mass)^times, rounded to a side; of a small sum S it is between S - S² and S."""
+    terms = [log_mass + math.log(times) for log_mass, times in masses if log_mass > -math.inf]
+    if not terms:
+        return -math.inf
+    if max(log_mass for log_mass, _ in masses) >= 0.0:
+        return 0.0
+    top = max(terms)
+    value = top + math.log(math.fsum(math.exp(term - top) for term in terms))
+    if value < _SMALL:
+        value = value if side > 0.0 else value + math.log1p(-math.exp(value))
+    else:
+        total = math.fsum(times * math.log1p(-math.exp(log_mass)) for log_mass, times in masses)
+        value = math.log(-math.expm1(total))
+    return min(value + side * 16.0 * EPS * (1.0 + abs(value)), 0.0)
 
 
 def _window(pieces: Sequence[tuple[Floats, Floats, int]], side: int) -> float:
