@@ -29,13 +29,12 @@ from accountants.pairs import AtomPair, Noise, Pair, Shape
 __all__ = ["QUARTERS", "Beyond", "Cells", "Lattice", "Reach", "cells", "ends", "heaviest", "limits"]
 
 QUARTERS = 4
-
 _NODES = 2049  # of the table that edges are first read off
 _NEWTON = 4
 _CLUSTER = 0.25  # spacings on either side of what counts as one atom
 _LEFT = 12.0  # standard deviations to the left of all centres: what lies beyond weighs nothing when tilted to the right
-_MOST_CELLS = 1 << 20
-_FURTHEST = 1 << 50
+_LOST = 0.25  # relative: of a mass that is known no better nothing is known but that it is no larger than twice it
+_MOST_CELLS, _FURTHEST = 1 << 20, 1 << 50
 
 
 @final
@@ -138,21 +137,24 @@ def _(pair: AtomPair, lattice: Lattice, reach: Reach) -> Cells | None:
     above, below = loss - doubt > reach.ceiling, loss + doubt < reach.floor
     some = ~(above | below)
     place = np.floor((loss + doubt - lattice.offset) * (QUARTERS / lattice.spacing))
-    if some.any() and (np.abs(place[some]).max() > _FURTHEST or np.ptp(place[some]) > _MOST_CELLS):
+    inside = place[some]
+    edge = reach.ceiling if above.any() else reach.floor if below.any() else lattice.offset
+    end = math.floor((edge - lattice.offset) * (QUARTERS / lattice.spacing))
+    width = inside.max(initial=-math.inf) - inside.min(initial=math.inf)
+    if width > _MOST_CELLS or max(abs(end), np.abs(inside).max(initial=0.0)) > _FURTHEST:
         return None
-    fewer, more = np.log1p(-np.minimum(doubt_p, 1.0)), np.log1p(doubt_p)
+    with np.errstate(divide="ignore"):
+        fewer, more = np.log1p(-np.minimum(doubt_p, 1.0)), np.log1p(doubt_p)
     log_q = np.minimum(log_p - loss, 0.0)
     beyond = Beyond(
-        float(np.logaddexp(log_of(pair.least_failure), log_total(log_p[above] + fewer[above], -1.0))),
-        float(np.logaddexp(log_of(pair.failure), log_total(log_p[above] + more[above], 1.0))),
+        log_total(np.append((log_p + fewer)[above], log_of(pair.least_failure)), -1.0),
+        log_total(np.append((log_p + more)[above], log_of(pair.failure)), 1.0),
         log_total((log_q + fewer - doubt)[above], -1.0),
         log_total((log_q + more + doubt)[above], 1.0),
     )
     left = log_total(log_p[below] + more[below], 1.0)
-    edge = reach.ceiling if above.any() else reach.floor if below.any() else lattice.offset
-    end = math.floor((edge - lattice.offset) * (QUARTERS / lattice.spacing))
-    quarter = place[some].astype(np.int64)
-    return Cells(quarter, log_p[some], doubt_p[some], loss[some], doubt[some], left, beyond, end, 0.0)
+    end = min(end, int(inside.min(initial=_FURTHEST)) + _MOST_CELLS)  # what is far off may be said to begin earlier
+    return Cells(inside.astype(np.int64), log_p[some], doubt_p[some], loss[some], doubt[some], left, beyond, end, 0.0)
 
 
 @ends.register
@@ -296,10 +298,10 @@ def limits(both: Laws) -> tuple[tuple[float, float], float]:
     if both.noise is Noise.LAPLACE:
         loss, doubt, _ = _losses(both, both.centres[[0, -1]])
         return (float(loss[0]), float(loss[1])), float(doubt.max())
-    p, q = both.p, both.q
-    least = math.log(float(p[0] / q[0])) if min(p[0], q[0]) > 0.0 else -math.inf
-    most = math.log(float(p[-1] / q[-1])) if min(p[-1], q[-1]) > 0.0 else math.inf
-    size = max((abs(limit) for limit in (least, most) if math.isfinite(limit)), default=0.0)
+    p, q = both.p.tolist(), both.q.tolist()
+    least = math.log(p[0] / q[0]) if min(p[0], q[0]) > 0.0 else -math.inf
+    most = math.log(p[-1] / q[-1]) if min(p[-1], q[-1]) > 0.0 else math.inf
+    size = max(abs(limit) for limit in (least, most, 0.0) if math.isfinite(limit))
     return (least, most), 8.0 * EPS * (1.0 + size) + 4.0 * both.error
 
 
@@ -368,12 +370,13 @@ def _masses(both: Laws, edges: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     near, far = np.where(is_left, right, left), np.where(is_left, left, right)  # of the ends, seen from the centre
     across = (z[:, :-1] < 0.0) & (z[:, 1:] > 0.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        seen = np.maximum(-np.expm1(np.minimum(far - near, 0.0)), doubt[:, :-1] + doubt[:, 1:])  # tails may be equal
-        aside = near + np.log(np.minimum(seen, 1.0))
-        between = np.log1p(-np.exp(near) - np.exp(far))
+        least = doubt[:, :-1] + doubt[:, 1:]  # of a tail: less is lost in rounding
+        aside = near + np.log(np.minimum(np.maximum(-np.expm1(np.minimum(far - near, 0.0)), least), 1.0))
+        between = np.log(np.maximum(1.0 - np.exp(near) - np.exp(far), least))
         log_mass = np.where(across, between, np.where(near == -math.inf, -math.inf, aside))
         lost = doubt[:, :-1] * np.exp(np.minimum(left - log_mass, 700.0))
         lost += doubt[:, 1:] * np.exp(np.minimum(right - log_mass, 700.0))
+        lost = np.where(lost > _LOST, np.maximum(lost, 1.0), lost)
     error = np.where(log_mass > -math.inf, lost, 0.0) + 8.0 * EPS
     return *_mixed(both, both.p, log_mass, error), *_mixed(both, both.q, log_mass, error)
 

@@ -27,6 +27,10 @@ SHAPES = [
 ]
 
 
+def _mass(log_mass):
+    return mp.exp(mp.mpf(log_mass))
+
+
 def _mixtures(pair):
     return oracle.mixtures(pair.shape.value, pair.sampling_prob, pair.size)
 
@@ -150,12 +154,12 @@ def test_nothing_is_lost(pair, log_cells, share):
     cut = cells(pair, lattice, reach)
     p, off = np.exp(cut.log_p), cut.doubt_p
     sure, most = math.fsum(p * np.maximum(1.0 - off, 0.0)), math.fsum(p * (1.0 + off))
-    assert sure + cut.beyond.least_p <= 1.0 + 1e-12
-    assert most + cut.below + cut.beyond.most_p >= 1.0 - 1e-12
+    assert sure + _mass(cut.beyond.least_p) <= 1.0 + 1e-12
+    assert most + _mass(cut.below) + _mass(cut.beyond.most_p) >= 1.0 - 1e-12
     q = np.exp(cut.log_p - cut.loss)
     apart = np.exp(np.minimum(cut.doubt_loss, 700.0)) * (1.0 + off)
     assert math.fsum(q * np.exp(-np.minimum(cut.doubt_loss, 700.0)) * np.maximum(1.0 - off, 0.0)) <= 1.0 + 1e-9
-    assert math.fsum(q * apart) + cut.beyond.most_q <= 1.0 + 1e-9 + math.fsum(q * (apart - 1.0))
+    assert math.fsum(q * apart) + _mass(cut.beyond.most_q) <= 1.0 + 1e-9 + math.fsum(q * (apart - 1.0))
     left = lattice.offset + cut.quarter * (spacing / QUARTERS)
     room = cut.slip + cut.doubt_loss + 8.0 * EPS * (abs(lattice.offset) + np.abs(left) + spacing)
     assert np.all(cut.loss >= left - room)
@@ -174,16 +178,20 @@ def test_what_is_beyond_is_above_its_quarter_and_what_is_below_below(noise, shap
         p_law, q_law = _mixtures(pair)
         unit, slip = mp.mpf(spacing) / QUARTERS, mp.mpf(cut.slip)
         first, end = (mp.mpf(lattice.offset) + unit * int(k) for k in (cut.quarter[0], cut.end))
-        assert 0 < cut.beyond.least_p <= cut.beyond.most_p
-        assert cut.beyond.least_p <= _between(p_law, pair, _where(pair, end - slip), mp.inf)
-        assert cut.beyond.least_q <= _between(q_law, pair, _where(pair, end - slip), mp.inf)
-        assert 0 < cut.below <= _between(p_law, pair, -mp.inf, _where(pair, first + unit + slip)) * (1 + mp.mpf(1e-12))
+        assert 0 < _mass(cut.beyond.least_p) <= _mass(cut.beyond.most_p)
+        assert _mass(cut.beyond.least_p) <= _between(p_law, pair, _where(pair, end - slip), mp.inf)
+        assert _mass(cut.beyond.least_q) <= _between(q_law, pair, _where(pair, end - slip), mp.inf)
+        assert (
+            0
+            < _mass(cut.below)
+            <= _between(p_law, pair, -mp.inf, _where(pair, first + unit + slip)) * (1 + mp.mpf(1e-12))
+        )
         held = mp.fsum(mp.exp(mp.mpf(float(x))) for x in cut.log_p)
-        assert abs(held + cut.below + (cut.beyond.least_p + cut.beyond.most_p) / 2 - 1) < 1e-12
+        assert abs(held + _mass(cut.below) + (_mass(cut.beyond.least_p) + _mass(cut.beyond.most_p)) / 2 - 1) < 1e-12
         far = cells(pair, lattice, FAR)
         kept = far.quarter > cut.quarter[-1]
-        own = mp.fsum(mp.exp(mp.mpf(float(x))) for x in far.log_p[kept]) + far.beyond.most_p
-        assert cut.beyond.most_p >= own * (1 - mp.mpf(1e-12))
+        own = mp.fsum(mp.exp(mp.mpf(float(x))) for x in far.log_p[kept]) + _mass(far.beyond.most_p)
+        assert _mass(cut.beyond.most_p) >= own * (1 - mp.mpf(1e-12))
 
 
 def test_the_tail_that_needs_no_cells_is_bounded_and_not_dropped():
@@ -192,11 +200,11 @@ def test_the_tail_that_needs_no_cells_is_bounded_and_not_dropped():
     edge = 1.0 + math.sqrt(16.0)
     with mp.workdps(oracle.DIGITS):
         p, q = (oracle.beyond({m: mp.mpf(1)}, "gaussian", 1.0, mp.mpf(edge)) for m in (1, 0))
-        assert cut.beyond.least_p <= p <= cut.beyond.most_p
-        assert cut.beyond.least_q <= q <= cut.beyond.most_q
-        assert cut.beyond.most_p <= p * (1 + mp.mpf(10) ** -12)
+        assert _mass(cut.beyond.least_p) <= p <= _mass(cut.beyond.most_p)
+        assert _mass(cut.beyond.least_q) <= q <= _mass(cut.beyond.most_q)
+        assert _mass(cut.beyond.most_p) <= p * (1 + mp.mpf(10) ** -12)
         left = 1 - oracle.beyond({1: mp.mpf(1)}, "gaussian", 1.0, mp.mpf(-12))
-        assert left <= cut.below <= left * (1 + mp.mpf(10) ** -12)
+        assert left <= _mass(cut.below) <= left * (1 + mp.mpf(10) ** -12)
 
 
 @pytest.mark.parametrize("noise", Noise)
@@ -218,11 +226,11 @@ def test_the_mirrored_pair_in_cells(noise, scale, q, ceiling):
         off = mp.fsum(m * mp.mpf(float(d)) for m, d in zip(p, cut.doubt_p, strict=True))
         for sign, whole in ((1, above[0]), (-1, above[1])):
             held = mp.fsum(m for m, loss in zip(p, cut.loss, strict=True) if loss * sign > 0)
-            held += (cut.beyond.most_p + cut.beyond.least_p) / 2 if sign > 0 else cut.beyond.most_q
+            held += (_mass(cut.beyond.most_p) + _mass(cut.beyond.least_p)) / 2 if sign > 0 else _mass(cut.beyond.most_q)
             assert abs(held - whole) <= off + 1e-13 * (1 + 1 / scale)
         centre = [m for m, loss in zip(p, cut.loss, strict=True) if loss == 0.0]
         assert abs(mp.fsum(centre) - (1 - above[0] - above[1])) <= off + 1e-13
-        assert cut.below == cut.beyond.most_q
+        assert _mass(cut.below) == _mass(cut.beyond.most_q)
         signed = sorted(cut.loss[cut.loss != 0.0].tolist(), key=abs)
         assert np.allclose(signed[::2], -np.array(signed[1::2]), rtol=1e-9) or np.allclose(
             np.abs(signed[::2]), np.abs(signed[1::2]), rtol=1e-9
@@ -238,8 +246,10 @@ def test_atoms_are_cells():
     cut = cells(ATOMS, Lattice(-0.2, 0.4), FAR)
     assert cut.quarter.tolist() == [-8, 0, 2, 17]
     assert cut.loss.tolist() == list(ATOMS.loss)
-    assert (cut.beyond.least_p, cut.beyond.most_p, cut.beyond.most_q) == (1e-3 - 4e-4, 1e-3, 0.0)
-    assert cut.below == 0.0
+    least, most = _mass(cut.beyond.least_p), _mass(cut.beyond.most_p)
+    assert (1e-3 - 4e-4) * (1.0 - 1e-12) <= least <= (1e-3 - 4e-4) * (1.0 + 1e-15)
+    assert 1e-3 * (1.0 - 1e-15) <= most <= 1e-3 * (1.0 + 1e-12)
+    assert cut.beyond.most_q == cut.below == -math.inf
     for k, (log_p, loss) in enumerate(zip(ATOMS.log_p, ATOMS.loss, strict=True)):
         p = math.exp(cut.log_p[k])
         for failure in (1e-3, 1e-3 - 4e-4):
@@ -259,12 +269,12 @@ def test_atoms_out_of_reach_are_below_or_beyond(floor, ceiling):
     q = [mass * math.exp(-loss) for mass, loss in zip(p, ATOMS.loss, strict=True)]
     below = math.fsum(m for m, loss in zip(p, ATOMS.loss, strict=True) if loss < floor)
     above = [math.fsum(m for m, loss in zip(law, ATOMS.loss, strict=True) if loss > ceiling) for law in (p, q)]
-    assert cut.below >= below
-    assert cut.below <= below * (1.0 + 1e-3)
-    assert cut.beyond.least_p <= above[0] + 1e-3 - 4e-4
-    assert cut.beyond.most_p >= above[0] + 1e-3
-    assert cut.beyond.least_q <= above[1] <= cut.beyond.most_q
-    assert cut.beyond.most_p - cut.beyond.least_p <= 4e-4 + above[0] * 1e-3 + 1e-12
+    assert _mass(cut.below) >= below
+    assert _mass(cut.below) <= below * (1.0 + 1e-3)
+    assert _mass(cut.beyond.least_p) <= above[0] + 1e-3 - 4e-4
+    assert _mass(cut.beyond.most_p) >= above[0] + 1e-3
+    assert _mass(cut.beyond.least_q) <= above[1] <= _mass(cut.beyond.most_q)
+    assert _mass(cut.beyond.most_p) - _mass(cut.beyond.least_p) <= 4e-4 + above[0] * 1e-3 + 1e-12
     assert len(cut.log_p) == sum(floor <= loss <= ceiling for loss in ATOMS.loss)
     if above[0] > 0.0:
         assert -0.2 + 0.1 * cut.end <= ceiling + 8.0 * EPS

@@ -16,7 +16,7 @@ from accountants.profile import log_delta_bounds
 
 DIGITS = 40
 ALL = Reach(-2000.0)
-NOTHING = Beyond(0.0, 0.0, 0.0, 0.0)
+NOTHING = Beyond(*[-math.inf] * 4)
 
 
 def _atoms(grid):
@@ -36,7 +36,7 @@ def _sum(atoms, epsilon):
 def _grid_delta(grid, epsilon, atoms=None):
     """delta of a lattice law moved by its slip."""
     e = mp.mpf(epsilon) - mp.mpf(grid.slip)
-    rest = mp.mpf(grid.beyond_p) - mp.exp(e) * mp.mpf(grid.beyond_q)
+    rest = mp.exp(mp.mpf(grid.beyond_p)) - mp.exp(e + mp.mpf(grid.beyond_q))
     return max(rest, mp.mpf(0)) + _sum(_atoms(grid) if atoms is None else atoms, e)
 
 
@@ -122,7 +122,7 @@ def test_huge_losses_in_doubt_are_placed_where_they_may_be(size):
     with mp.workdps(DIGITS):
         for epsilon in (size - 2.0, size - 0.9, size, size + off - 0.5, size - off - 0.5, size - off - 2.5):
             assert _grid_delta(upper, epsilon) >= _sum(_stated(pair, 1), mp.mpf(epsilon))
-            assert _grid_delta(lower, epsilon) <= _sum(_stated(pair, -1), mp.mpf(epsilon))
+            assert lower is None or _grid_delta(lower, epsilon) <= _sum(_stated(pair, -1), mp.mpf(epsilon))
 
 
 def test_what_steps_out_of_its_cell_is_paid_for():
@@ -132,7 +132,7 @@ def test_what_steps_out_of_its_cell_is_paid_for():
         atoms = [(1 - mp.mpf(share), -mp.mpf(slip)), (mp.mpf(share), mp.mpf(0.25))]
         loss = float(-mp.log(mp.fsum(p * mp.exp(-x) for p, x in atoms)))
         none = np.zeros(1)
-        cut = Cells(np.array([0]), none, none, np.array([loss]), none + 1e-15, 0.0, NOTHING, 0, slip)
+        cut = Cells(np.array([0]), none, none, np.array([loss]), none + 1e-15, -math.inf, NOTHING, 0, slip)
         upper = pessimistic(cut, lattice)
         for epsilon in (-0.5, -0.05, 0.0, 0.049, 0.051, 0.1, 0.2, 0.24):
             assert _grid_delta(upper, epsilon) >= _sum(atoms, mp.mpf(epsilon))
@@ -154,7 +154,7 @@ def test_cells_of_any_law_are_enough(parts, slip):
             log_p.append(float(mp.log(mass)))
             loss.append(float(mp.log(mass / mp.fsum(p * mp.exp(-x) for p, x in inner))))
         doubt = np.full(len(parts), 1e-14)
-        cut = Cells(np.array(quarter), np.array(log_p), doubt, np.array(loss), doubt, 0.0, NOTHING, 0, slip)
+        cut = Cells(np.array(quarter), np.array(log_p), doubt, np.array(loss), doubt, -math.inf, NOTHING, 0, slip)
         upper, lower = pessimistic(cut, lattice), optimistic(cut, lattice)
         for epsilon in np.linspace(-1.2, 0.2, 29):
             truth = _sum(law, mp.mpf(float(epsilon)))
@@ -196,8 +196,8 @@ def test_what_is_beyond_stays_at_finite_losses_as_far_as_its_mass_under_q_goes()
     upper = pessimistic(cells(pair, lattice, Reach(-2000.0, -math.inf, 1.0)), lattice)
     p = math.exp(pair.log_p[1]) + math.exp(pair.log_p[2])
     q = math.exp(pair.log_p[1] - 2.0) + math.exp(pair.log_p[2] - 3.0)
-    assert upper.beyond_p == pytest.approx(p - q * math.e, rel=1e-9)
-    assert upper.beyond_q == 0.0
+    assert math.exp(upper.beyond_p) == pytest.approx(p - q * math.e, rel=1e-9)
+    assert upper.beyond_q == -math.inf
 
 
 CONTINUOUS = [
@@ -302,3 +302,17 @@ def test_the_lower_law_starts_no_higher_than_it_should():
         assert mp.fsum(p for p, _ in _atoms(lower)) <= mp.fsum(p for p, _ in _stated(pair, -1))
     assert math.fsum(np.exp(lower.log_p)) >= 1.0 - 1e-9
     assert len(lower.log_p) <= 1.0 / 0.02 + 2 * QUARTERS
+
+
+def test_a_far_ceiling_takes_no_room():
+    """Little in between: what lies beyond begins at the ceiling, or before where that is too far off."""
+    pair = _pair([-1e-3, 0.0, 900.0], [-1.0, -1.0, -300.0])
+    lattice = Lattice(0.0, 1e-6)
+    cut = cells(pair, lattice, Reach(-2000.0, -math.inf, 800.0))
+    upper = pessimistic(cut, lattice)
+    assert len(upper.log_p) < 1 << 20
+    with mp.workdps(DIGITS):
+        atoms = _atoms(upper)
+        for epsilon in (-1.0, 0.0, 1e-4, 300.0, 899.0):
+            assert _grid_delta(upper, epsilon, atoms) >= _sum(_stated(pair, 0), mp.mpf(epsilon))
+    assert cells(pair, lattice, Reach(-2000.0, 1e10, 2e10)) is None

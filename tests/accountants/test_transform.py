@@ -21,7 +21,8 @@ DIGITS = 40
 def _grid(masses, *, offset=0.0, spacing=0.125, first=0, beyond_p=0.0, beyond_q=0.0, slip=0.0):
     with np.errstate(divide="ignore"):
         log_p = np.log(np.array(masses, dtype=np.float64))
-    return Grid(offset, spacing, first, log_p, beyond_p, beyond_q, slip)
+    logs = [math.log(mass) if mass > 0.0 else -math.inf for mass in (beyond_p, beyond_q)]
+    return Grid(offset, spacing, first, log_p, *logs, slip)
 
 
 def _law(grid):
@@ -47,13 +48,15 @@ def _exact(parts, total, epsilon, side):
     step, e = mp.mpf(parts[0][0].spacing), mp.mpf(epsilon)
     base = mp.fsum(times * (mp.mpf(grid.offset) + (grid.slip if side > 0 else 0)) for grid, times in parts)
     found = mp.fsum(-p * mp.expm1(e - base - k * step) for k, p in total.items() if base + k * step > e)
-    p, q = (1 - mp.fprod((1 - mp.mpf(getattr(g, name))) ** n for g, n in parts) for name in ("beyond_p", "beyond_q"))
+    p, q = (
+        1 - mp.fprod((1 - mp.exp(mp.mpf(getattr(g, name)))) ** n for g, n in parts) for name in ("beyond_p", "beyond_q")
+    )
     return found + max(p - mp.exp(e) * q, mp.mpf(0))
 
 
 def _check(parts, tilt, epsilons, *, gap=math.inf):
     """Both sides hold the exact value; they are at most ``gap`` apart where delta is not 0."""
-    raised = [(replace(grid, beyond_q=0.0), times) for grid, times in parts]
+    raised = [(replace(grid, beyond_q=-math.inf), times) for grid, times in parts]
     upper, lower = compose(raised, tilt, is_upper=True), compose(parts, tilt, is_upper=False)
     with mp.workdps(DIGITS):
         total = _convolved(parts)
