@@ -291,10 +291,7 @@ def _interval(both: Laws, reach: Reach) -> tuple[float, float]:
 
 
 def limits(both: Laws) -> tuple[tuple[float, float], float]:
-    """The least and the largest loss there is, and how far a finite one may be off.
-
-    Of Gauss noise an end is finite only where both laws have a part there: a weight may also be too small for float64.
-    """
+    """The least and the largest loss there is, infinite where a weight is 0 or underflowed; how far they may be off."""
     if both.noise is Noise.LAPLACE:
         loss, doubt, _ = _losses(both, both.centres[[0, -1]])
         return (float(loss[0]), float(loss[1])), float(doubt.max())
