@@ -130,6 +130,11 @@ class Budget:
         return self._ledger.secure_releases
 
     @property
+    def brought_releases(self) -> int:
+        """How many releases brought their event and said how their randomness was made: at least so many."""
+        return self._ledger.brought_releases
+
+    @property
     def order(self) -> float | None:
         """The order that all events are charged at; None for Gaussians."""
         return self._rule.order

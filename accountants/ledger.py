@@ -21,7 +21,7 @@ __all__ = ["Entry", "Ledger"]
 
 _SCHEMA, _FIRST = "accountants.ledger/2", "accountants.ledger/1"
 _FIRST_KEYS = {"schema", "relation", "unit", "seeded_releases", "entries"}
-_KEYS = {*_FIRST_KEYS, "secure_releases", "premises"}
+_KEYS = {*_FIRST_KEYS, "secure_releases", "brought_releases", "premises"}
 
 
 class Entry(NamedTuple):
@@ -56,7 +56,7 @@ class Ledger:
         (1000, 1, 1.828)
     """
 
-    __slots__ = ("_accepted", "_count", "_premises", "_relation", "_rows", "_secure", "_seeded", "_unit")
+    __slots__ = ("_accepted", "_brought", "_count", "_premises", "_relation", "_rows", "_secure", "_seeded", "_unit")
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     def __init__(self, *, relation: Relation | str, unit: str = "example") -> None:
@@ -65,7 +65,7 @@ class Ledger:
         if not self._unit:
             raise LedgerError('unit must be a non-empty string, got ""; say what one record is, for instance "user".')
         self._rows: list[Entry] = []
-        self._count = self._seeded = self._secure = 0
+        self._count = self._seeded = self._secure = self._brought = 0
         self._premises: tuple[str, ...] = ()
         self._accepted: set[Event] = set()
 
@@ -95,6 +95,11 @@ class Ledger:
         return self._secure
 
     @property
+    def brought_releases(self) -> int:
+        """How many releases brought their event and said how their randomness was made: at least so many."""
+        return self._brought
+
+    @property
     def premises(self) -> tuple[str, ...]:
         """What merging took for granted, in words."""
         return self._premises
@@ -111,14 +116,14 @@ class Ledger:
         return f"Ledger(relation={self._relation.value!r}, unit={self._unit!r}, releases={len(self)})"
 
     def _state(self) -> tuple[object, ...]:
-        return self._relation, self._unit, self._rows, self._seeded, self._secure, self._premises
+        return self._relation, self._unit, self._rows, self._seeded, self._secure, self._brought, self._premises
 
     def record(self, what: object, times: int = 1, note: str = "") -> None:
         """Record a release.
 
         Args:
             what: an event; or a release, that is an object with an ``event`` and, optionally, ``secure`` (True if all
-                its randomness was cryptographic, False if some was seeded).
+                its randomness was cryptographic, False if some was seeded), which is believed.
             times: how many such releases, >= 0. An event ``e * n`` is recorded as n releases of e.
             note: a remark that is kept with the row.
 
@@ -150,6 +155,7 @@ class Ledger:
         self._count += times
         self._seeded += times if secure is False else 0
         self._secure += times if secure is True else 0
+        self._brought += times if secure is not None else 0
 
     def _refuse_unsupported(self, event: Event) -> None:
         if event in self._accepted:
@@ -240,6 +246,7 @@ class Ledger:
                 merged.record(event, times=times, note=note)
         merged._seeded = sum(ledger.seeded_releases for ledger in given)
         merged._secure = sum(ledger.secure_releases for ledger in given)
+        merged._brought = sum(ledger.brought_releases for ledger in given)
         merged._premises = _premises(given)
         return merged
 
@@ -290,7 +297,8 @@ class Ledger:
         for event, times in most.items():
             merged.record(event, times=times, note=f"the most in any of {len(given)} disjoint parts")
         merged._seeded = min(len(merged), sum(ledger.seeded_releases for ledger in given))
-        by_hand = sum(len(ledger) - ledger.seeded_releases - ledger.secure_releases for ledger in given)
+        by_hand = sum(len(ledger) - ledger.brought_releases for ledger in given)
+        merged._brought = max(0, len(merged) - by_hand)
         merged._secure = max(0, len(merged) - merged._seeded - by_hand)
         apart = (f"no {merged.unit} has data in more than one of {len(given)} parts that were merged as disjoint",)
         public = ("what a record holds has no influence on the part that it is in",) if public_parts is True else ()
@@ -315,6 +323,7 @@ class Ledger:
                 "unit": self._unit,
                 "seeded_releases": self._seeded,
                 "secure_releases": self._secure,
+                "brought_releases": self._brought,
                 "premises": self._premises,
                 "entries": rows,
             },
@@ -338,7 +347,8 @@ class Ledger:
             >>> len(Ledger.from_json(Ledger(relation="zero_out").to_json()))
             0
         """
-        data = {"secure_releases": 0, "premises": [], **parse_object(text, _SCHEMA, _KEYS, {_FIRST: _FIRST_KEYS})}
+        first = {"secure_releases": 0, "brought_releases": 0, "premises": []}
+        data = {**first, **parse_object(text, _SCHEMA, _KEYS, {_FIRST: _FIRST_KEYS})}
         for name in ("entries", "premises"):
             if not isinstance(data[name], list):
                 raise LedgerError(f"{name} must be a list; the JSON was not written by a ledger.")
@@ -354,12 +364,13 @@ class Ledger:
             ledger.record(data_to_event(row["event"]), times=row["times"], note=row["note"])
         seeded = check_count("seeded_releases", data["seeded_releases"], 0, "count the seeded releases.", LedgerError)
         secure = check_count("secure_releases", data["secure_releases"], 0, "count the secure releases.", LedgerError)
-        if seeded + secure > len(ledger):
+        brought = check_count("brought_releases", data["brought_releases"], 0, "count the releases.", LedgerError)
+        if max(seeded + secure, brought) > len(ledger) or secure > brought:
             raise LedgerError(
-                f"seeded_releases and secure_releases must be at most the {len(ledger)} releases, got {seeded} and "
-                f"{secure}; the JSON was not written by a ledger."
+                f"seeded_releases and secure_releases must be at most the {len(ledger)} releases and brought_releases "
+                f"between, got {seeded}, {secure} and {brought}; the JSON was not written by a ledger."
             )
-        ledger._seeded, ledger._secure = seeded, secure
+        ledger._seeded, ledger._secure, ledger._brought = seeded, secure, brought
         ledger._premises = tuple(check_text("premises", premise) for premise in data["premises"])
         return ledger
 

@@ -123,6 +123,11 @@ class Odometer:
         """How many releases brought their event and said that all their randomness was cryptographic."""
         return self._ledger.secure_releases
 
+    @property
+    def brought_releases(self) -> int:
+        """How many releases brought their event and said how their randomness was made: at least so many."""
+        return self._ledger.brought_releases
+
     def __len__(self) -> int:
         return len(self._ledger)
 

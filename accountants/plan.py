@@ -50,7 +50,7 @@ class Plan:
         >>> from accountants import Gaussian, Laplace, PoissonSampled
         >>> plan = Plan(Laplace(20.0) + PoissonSampled(Gaussian(1.1), 0.01) * 10_000, relation="add_remove")
         >>> round(plan.epsilon(delta=1e-5), 2)
-        5.64
+        5.2
         >>> plan.step()
         Laplace(noise_multiplier=20.0)
         >>> plan.remaining()
@@ -98,6 +98,11 @@ class Plan:
     def secure_releases(self) -> int:
         """How many releases brought their event and said that all their randomness was cryptographic."""
         return self._done.secure_releases
+
+    @property
+    def brought_releases(self) -> int:
+        """How many releases brought their event and said how their randomness was made: at least so many."""
+        return self._done.brought_releases
 
     def __len__(self) -> int:
         return len(self._done)

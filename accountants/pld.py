@@ -161,7 +161,7 @@ class PLDAccountant:
         Example:
             >>> from accountants import Laplace
             >>> PLDAccountant().certify(Laplace(1.0) * 9, delta=1e-6, relation="add_remove").upper_from
-            'Rényi accountant (best real order, improved conversion)'
+            'tilted Fourier'
         """
         shown, composition = self._certificate(what, delta, relation)
         if self._is_tight(shown.lower, shown.upper):

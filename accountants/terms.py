@@ -42,6 +42,10 @@ class Recorded(Protocol):
         """How many releases said that their randomness was secure."""
 
     @property
+    def brought_releases(self) -> int:
+        """How many releases brought their event."""
+
+    @property
     def premises(self) -> tuple[str, ...]:
         """What merging took for granted."""
 
@@ -129,7 +133,7 @@ def _assumed(ledger: Recorded, seen: Recorded, admission: Admission) -> tuple[st
     if len(ledger):
         random = "noise has the law that its event names, made of independent, uniform and secret random words"
         clauses += [*all_assumptions(event for event, _, _ in ledger.entries), random]
-    by_hand = len(seen) - seen.secure_releases - seen.seeded_releases
+    by_hand = len(seen) - seen.brought_releases
     if by_hand:
         clauses.append(f"{_count(by_hand, len(seen))} recorded by hand, and made as declared")
     return tuple(clauses)
@@ -137,9 +141,9 @@ def _assumed(ledger: Recorded, seen: Recorded, admission: Admission) -> tuple[st
 
 def _enforced(seen: Recorded, admission: Admission) -> tuple[str, ...]:
     clauses = [admission.enforced]
-    brought = seen.secure_releases + seen.seeded_releases
-    if brought:
-        clauses.append(f"{_count(brought, len(seen))} recorded with the event that the release itself brought")
+    if seen.brought_releases:
+        brought = _count(seen.brought_releases, len(seen))
+        clauses.append(f"{brought} recorded with the event that the release itself brought")
     if seen.secure_releases:
         clauses.append(f"{_count(seen.secure_releases, len(seen))} recorded as made with cryptographic randomness")
     return tuple(clauses)

@@ -107,22 +107,45 @@ def test_disjoint_parts_are_an_assumption():
     assert "what a record holds has no influence on the part that it is in" in statement.assumed
 
 
+def test_disjoint_parts_claim_no_more_than_the_least_that_brought_their_event():
+    """Of the three that are counted, of three parts' nine, all may be those typed by hand."""
+    parts = [Ledger(relation="add_remove") for _ in range(3)]
+    for part in parts:
+        part.record(SimpleNamespace(event=STEP, secure=False))
+        part.record(STEP, times=2)
+    merged = Ledger.merge_disjoint(parts)
+    assert (len(merged), merged.seeded_releases, merged.secure_releases, merged.brought_releases) == (3, 3, 0, 0)
+    statement = merged.statement(delta=1e-6)
+    assert statement.enforced == (LEDGER.enforced,)
+    assert "3 of 3 releases were recorded by hand, and made as declared" in statement.assumed
+    one_after_the_other = Ledger.merge(parts)
+    assert (len(one_after_the_other), one_after_the_other.brought_releases) == (9, 3)
+    assert Ledger.from_json(one_after_the_other.to_json()).brought_releases == 3
+
+
 def test_a_ledger_that_does_not_know_claims_nothing():
     ledger = Ledger(relation="add_remove")
     ledger.record(SimpleNamespace(event=STEP, secure=True), times=4)
     known = ledger.statement(delta=1e-6)
-    first = ledger.to_json().replace("ledger/2", "ledger/1").replace('"secure_releases": 4, "premises": [], ', "")
+    first = (
+        ledger.to_json()
+        .replace("ledger/2", "ledger/1")
+        .replace('"secure_releases": 4, "brought_releases": 4, "premises": [], ', "")
+    )
     unknown = Ledger.from_json(first).statement(delta=1e-6)
     assert len(known.enforced) == 3
     assert unknown.enforced == (LEDGER.enforced,)
     assert unknown.assumed[-1] == "4 of 4 releases were recorded by hand, and made as declared"
 
 
+NEW = ("secure_releases", "brought_releases", "premises")
+
+
 def _first(data):
     """The same JSON data with every ledger in it as the first schema had it."""
     if not isinstance(data, dict):
         return data
-    older = {name: _first(value) for name, value in data.items() if name not in ("secure_releases", "premises")}
+    older = {name: _first(value) for name, value in data.items() if name not in NEW}
     return {**older, "schema": "accountants.ledger/1"} if data.get("schema") == "accountants.ledger/2" else older
 
 
