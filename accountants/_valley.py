@@ -25,7 +25,7 @@ class Valley:
     Args:
         cost: from ε.
         floor: a lower bound of the cost that rises with ε and asks for no δ: where it is no better than the best, the
-            cost is not computed.
+            cost is not computed on the grid.
 
     Example:
         >>> valley = Valley(lambda epsilon: abs(epsilon - 0.3), lambda epsilon: epsilon - 0.3)
@@ -41,15 +41,15 @@ class Valley:
         self._seen: dict[float, float] = {}
         self.least = math.inf
         for epsilon in GRID:
-            self._at(epsilon)
+            if self._floor(epsilon) < self.least:
+                self._at(epsilon)
+            else:
+                self._seen[epsilon] = math.inf
 
     def _at(self, epsilon: float) -> float:
-        """The cost, or its floor where that is no better than the best."""
-        value = self._floor(epsilon)
-        if value < self.least:
-            value = self._cost(epsilon)
-            self.least = min(self.least, value)
-        self._seen[epsilon] = value
+        """The cost; a search that is shown anything else is led astray."""
+        value = self._seen[epsilon] = self._cost(epsilon)
+        self.least = min(self.least, value)
         return value
 
     def close_in(self, delta: Callable[[float], float]) -> None:

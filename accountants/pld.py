@@ -39,7 +39,7 @@ from accountants.rdp import RDPAccountant
 from accountants.relation import Relation
 from accountants.witness import witness
 
-__all__ = ["Certificate", "PLDAccountant"]
+__all__ = ["Certificate", "PLDAccountant", "snapshot"]
 
 _RDP = RDPAccountant()
 _LARGEST = 1e290
@@ -224,7 +224,7 @@ class PLDAccountant:
             [0.382925, 0.126937]
         """
         targets = np.minimum(check_epsilons(epsilons), _LARGEST)  # delta falls in epsilon
-        kept = _kept(what)
+        kept = snapshot(what)
         composition, held = compose(kept, relation)
         upper, is_tight = self._own_deltas(composition, targets)
         for index in np.flatnonzero(~is_tight):
@@ -254,7 +254,7 @@ class PLDAccountant:
             >>> round(delta(1.0), 6)
             0.126937
         """
-        kept = _kept(what)
+        kept = snapshot(what)
         composition, held = compose(kept, relation)
         own = self._own_delta(composition, math.log(enough) if enough > 0.0 else -math.inf)
 
@@ -383,6 +383,6 @@ class PLDAccountant:
         return composition.slack.deltas(base, epsilons), is_tight
 
 
-def _kept(what: Account | Event) -> Account | Event:
+def snapshot(what: Account | Event) -> Account | Event:
     """What an account holds now; an event is itself."""
     return _Kept(what.relation, what.entries) if isinstance(what, Account) else what

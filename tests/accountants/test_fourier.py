@@ -15,10 +15,12 @@ from accountants._grid import optimistic, pessimistic
 from accountants._many import at_many
 from accountants._numerics import EPS
 from accountants._transform import compose
-from accountants.atoms import remove_atoms, response_laws
+from accountants.atoms import NOTHING, remove_atoms, response_laws
 from accountants.fourier import Curve, epsilon_bounds, supports
 from accountants.lattice import log_delta_bounds as lattice_log_delta
 from accountants.pairs import AtomPair, Noise, Pair, Shape
+from accountants.profile import epsilon_bounds as profile_epsilon_bounds
+from accountants.profile import log_delta_bounds
 from tests.oracles import curves as oracle
 from tests.oracles import sampled
 from tests.oracles.accounting import gaussian_delta
@@ -397,3 +399,40 @@ def test_range():
     assert not supports(((Pair(Noise.GAUSSIAN, 1.0, Shape.REMOVE, 0.1, 1 << 12), 1),))
     with pytest.raises(TypeError, match="must be a Pair or an AtomPair, got str"):
         supports((("pair", 1),))
+
+
+def test_a_weight_that_underflows_is_no_end_of_the_losses():
+    """Of 2000 records at 1e-3 the last weight is 1e-6000: the losses have no end for all that."""
+    group = Pair(Noise.GAUSSIAN, 1.0, Shape.REMOVE, 1e-3, 2000)
+    alone = log_delta_bounds(group, 1.0)[0]
+    assert Curve(((group, 10),), 1e-3)(1.0)[1] >= alone > -1.0
+    assert epsilon_bounds(((group, 10),), math.log(1e-6), 1e-3)[1] >= profile_epsilon_bounds(group, math.log(1e-6))[0]
+
+
+def test_mass_beyond_that_q_hardly_has_is_not_taken_for_an_infinite_loss():
+    """A loss of 2000 is cut off for small epsilons; e^-2000 of Q's mass counts again where epsilon is 2500."""
+    pair = AtomPair((math.log(0.3), math.log(0.699), math.log(0.001)), (-0.5, 0.4, 2000.0))
+    curve = Curve(((pair, 2),), 1e-4)
+    truth = 2.0 * math.log(0.001)  # both releases lose 2000
+    for epsilon in (1.0, 2500.0):
+        low, high = curve(epsilon)
+        assert epsilon == 1.0 or low <= truth <= high
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [
+        ((NOTHING, 3),),
+        ((NOTHING, 3), (Pair(Noise.GAUSSIAN, 1.0, Shape.SHIFT), 1)),
+        ((Pair(Noise.GAUSSIAN, 1.0, Shape.ANTIPODAL, 1e-105), 3),),
+        ((Pair(Noise.LAPLACE, 1.0, Shape.REMOVE, 1e-20), 1000),),
+        ((Pair(Noise.LAPLACE, 1e7, Shape.REMOVE, 0.01), 2),),
+        ((remove_atoms(response_laws(1e-30), 1.0), 3), (remove_atoms(response_laws(3.3e-31), 1.0), 2)),
+    ],
+)
+def test_losses_too_small_for_a_lattice_are_answered(direction):
+    """No error, no warning, no gigabytes; ends in order."""
+    low, high = epsilon_bounds(direction, -10.0, 1e-3)
+    assert 0.0 <= low <= high
+    below, above = Curve(direction, 1e-3)(1e-3)
+    assert below <= above <= 0.0

@@ -364,7 +364,9 @@ def test_plot_draws_what_beta_says():
     found, axes = under_add_remove(Gaussian(1.0)), figure.Figure().subplots()
     assert found.plot(ax=axes) is axes
     drawn = axes.lines[0].get_xydata()
-    assert drawn[:, 1].tolist() == found.beta(drawn[:, 0]).tolist()
+    sharp = found.beta(drawn[:, 0])
+    assert np.all(drawn[:, 1] <= sharp + 1e-12)
+    assert np.all(drawn[:, 1] >= sharp - 2e-4)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("false positive rate", "false negative rate")
 
 

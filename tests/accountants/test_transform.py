@@ -220,7 +220,7 @@ def test_rounding_is_not_forgotten_where_nothing_else_is_left(monkeypatch):
     monkeypatch.setattr(_transform, "_UNSEEN", 0.0)
     tilt, spacing = 400.0, 0.1
     log_weight = np.log([0.3, 0.2, 0.1, 0.39, *([math.exp(-57.0)] * 60)])
-    grid = Grid(0.0, spacing, 0, log_weight - tilt * spacing * np.arange(64), 0.0)
+    grid = Grid(0.0, spacing, 0, log_weight - tilt * spacing * np.arange(64), -math.inf)
     for times in (1, 2):
         _check([(grid, times)], tilt, [spacing * (k - 0.4) for k in range(8, 60)])
 
