@@ -194,15 +194,15 @@ class Budget:
         self._ledger.record(what, times, note)
         self._sums.add(charge, count)
 
-    def remaining(self, what: object) -> int:
+    def remaining(self, event: object) -> int:
         """How many such releases still fit if nothing else is recorded.
 
         Args:
-            what: an event, or a release.
+            event: an event, or a release.
 
         Raises:
             UnsupportedEventError: the method has no sound charge for it.
-            LedgerError: ``what`` carries no event.
+            LedgerError: ``event`` carries no event.
 
         Example:
             >>> from accountants import Gaussian, PoissonSampled
@@ -211,8 +211,8 @@ class Budget:
             >>> budget.remaining(step), round(budget.order, 1)
             (881, 7.9)
         """
-        event, count, _ = read_release(what, 1)
-        room = min(self._sums.room(self._charge(event)), MOST - len(self))
+        one, count, _ = read_release(event, 1)
+        room = min(self._sums.room(self._charge(one)), MOST - len(self))
         return room // count if count else MOST - len(self)
 
     def _charge(self, event: Event) -> Charge:
