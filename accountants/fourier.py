@@ -80,7 +80,7 @@ def _most(direction: Direction) -> float:
     return max(0.0, total + 4.0 * EPS * math.fsum(times * abs(_largest(pair)) for pair, times in direction))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def epsilon_bounds(direction: Direction, log_delta: float, tolerance: float, enough: float = 0.0) -> Bounds:
     """(lower, upper) of ε at δ, both certified; 0 and inf where no lattice does.
 
@@ -97,8 +97,10 @@ def epsilon_bounds(direction: Direction, log_delta: float, tolerance: float, eno
     def accuracy(tilt: float, at: Cumulants) -> float:
         return tolerance * max(epsilon(tilt, at), 1e-3 * math.sqrt(at.variance), 1e-280)
 
+    low, high = 0.0, _most(direction)
+    if high <= enough:
+        return low, high
     plan = planned(Placed(direction, _reach(direction, log_delta)), Goal(for_delta(log_delta), epsilon, accuracy))
-    low, high = 0.0, math.inf
     for _ in range(_REFINEMENTS):
         found = plan.sides() if plan is not None else None
         if found is None:
@@ -171,7 +173,7 @@ class Curve:
             left = left[left != middle]
             if self._kept is not None and left.size:
                 lower, upper = self._kept.log_deltas(epsilons[left])
-                closed = (upper - lower <= self._tolerance) | (upper <= enough[left])
+                closed = (upper <= lower + self._tolerance) | (upper <= enough[left])
                 low[left[closed]], high[left[closed]] = lower[closed], upper[closed]
                 left = left[~closed]
         return low, high
