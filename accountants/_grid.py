@@ -7,7 +7,8 @@ convex in y, and a law on a lattice has straight lines between the lattice's poi
 
 *Pessimistic* (connect the dots, Doroshenko et al. 2022). The chords of a convex curve lie above it: a cell with masses
 m and m', its loss between two lattice points, is split onto these so that both masses are kept. Of m the upper bound is
-taken, of log(m/m') too. The total loss is off by ``slip`` for each release.
+taken, of log(m/m') too. Losses may stick out of the interval by ``slip``: the split is that of losses so much larger,
+and the total loss is taken to be larger by it for each release.
 
 *Optimistic.* The cells themselves, each taken for one atom of lower mass and lower loss, are a law that reveals no
 more. Its curve D has corners at the atoms; v has to be convex, with corners at lattice points, nowhere above D. In each

@@ -4,7 +4,7 @@ r"""Where lattices are laid for a composition, and under what tilt: choices, non
 * *the spacing* follows from the tolerance: both sides are off by about :math:`(1+t) T h^2 / 12` for T releases, so
   h = (3 · accuracy / ((1+t) T))^½ to begin with, then what the gap that was found asks for;
 * *the offset* of each pair's lattice meets its heaviest atom, or what is one at this spacing, and where losses have
-  a common spacing of their own, h divides it: then both sides are exact;
+  a common spacing of their own, h divides it: then both sides are all but exact;
 * *the reach*: losses so far from 0 and ε that cells for them cannot be afforded are lumped together.
 
 Held by tests/accountants/test_plans.py.
@@ -39,7 +39,7 @@ _ROUNDS = 12  # of finding a spacing
 _AFFORDED = 1 << 16  # cells of a lattice
 _ALIGNED, _DIVIDED, _CHOICE = 64, 4, 257  # atoms of a pair, atoms in all, spacings that are looked at
 _JUMP, _NEAR = 16.0, 0.06  # how much finer the next lattice may be; how near is near enough
-_COARSER = 6
+_COARSER = 6  # times that a spacing which cannot be afforded is doubled
 _LARGEST_RATE = 1e6  # tilt
 
 
