@@ -283,5 +283,5 @@ def _binomial_loss(pair: Pair, x: Floats) -> tuple[Floats, Floats, Floats]:
     return (
         np.where(near, np.log1p(np.where(near, w, 0.0)), far),
         w,
-        error / total + pair.size * np.abs(w) / (1.0 + np.abs(w)),
+        error / total + pair.size * (np.abs(w) / (1.0 + np.abs(w))),
     )
