@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -94,7 +94,11 @@ def refuse_constant(name: str) -> NoReturn:
 
 
 def parse_object(
-    text: str, schema: str, keys: set[str], older: Mapping[str, set[str]] = MappingProxyType({})
+    text: str,
+    schema: str,
+    keys: set[str],
+    older: Mapping[str, set[str]] = MappingProxyType({}),
+    optional: Set[str] = frozenset(),
 ) -> dict[str, Any]:
     """The top object of a JSON text, with exactly the keys of its schema (the schema's own among them).
 
@@ -103,6 +107,7 @@ def parse_object(
         schema: the schema that is written today.
         keys: the keys of it.
         older: the keys of each schema that can still be read.
+        optional: keys that today's schema may have besides.
     """
     try:
         data = json.loads(text, parse_constant=refuse_constant)
@@ -117,7 +122,7 @@ def parse_object(
             f"schema must be {' or '.join(map(repr, known))}, got {str(found)[:60]!r}; use the version of the package "
             "that wrote it."
         )
-    if set(data) != known[found]:
+    if set(data) - (optional if found == schema else frozenset()) != known[found]:
         raise LedgerError(
             f"JSON of schema {found!r} must have exactly the keys {sorted(known[found])}, got {sorted(data)}."
         )

@@ -6,7 +6,7 @@ from accountants._checks import check_count
 from accountants.errors import LedgerError
 from accountants.events import Event, Repeated
 
-__all__ = ["check_text", "read_release"]
+__all__ = ["check_flag", "check_text", "read_release"]
 
 
 def read_release(what: object, times: int) -> tuple[Event, int, bool | None]:
@@ -27,6 +27,13 @@ def read_release(what: object, times: int) -> tuple[Event, int, bool | None]:
         times *= event.times
         event = event.event
     return event, times, secure
+
+
+def check_flag(name: str, value: object) -> bool:
+    """True or False as it is; anything else is refused."""
+    if not isinstance(value, bool):
+        raise LedgerError(f"{name} must be True or False, got {type(value).__name__}; say which.")
+    return value
 
 
 def check_text(name: str, value: object) -> str:

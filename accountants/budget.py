@@ -57,6 +57,8 @@ class Budget:
         failure: the part of delta that is set aside for events that may fail (``ApproxDP``, pairs with missing mass).
         distance: the total variation distance set aside for truncated batches; it takes (1 + e^epsilon) times itself of
             delta. What is not set aside is refused.
+        require_secure: refuse every release that does not say that all its randomness was cryptographic, and bare
+            events, which say nothing.
 
     Raises:
         EventError: a parameter is out of its domain, or no release could ever fit.
@@ -91,8 +93,9 @@ class Budget:
         order: float | Event | None = None,
         failure: float = 0.0,
         distance: float = 0.0,
+        require_secure: bool = False,
     ) -> None:
-        self._ledger = Ledger(relation=relation, unit=unit)
+        self._ledger = Ledger(relation=relation, unit=unit, require_secure=require_secure)
         epsilon = check_positive("epsilon", epsilon, "it is what everything together may cost.")
         delta = check_delta(delta)
         failure, distance = check_prob("failure", failure, _SET_ASIDE), check_prob("distance", distance, _SET_ASIDE)
@@ -135,6 +138,11 @@ class Budget:
         return self._ledger.brought_releases
 
     @property
+    def require_secure(self) -> bool:
+        """Whether releases are refused that do not say that all their randomness was cryptographic."""
+        return self._ledger.require_secure
+
+    @property
     def order(self) -> float | None:
         """The order that all events are charged at; None for Gaussians."""
         return self._rule.order
@@ -170,6 +178,7 @@ class Budget:
 
         Raises:
             BudgetExceededError: it does not fit; nothing was recorded, and the release must not be made.
+            InsecureReleaseError: secure releases are required, and it does not say that it is one.
             UnsupportedEventError: the method has no sound charge for it.
             LedgerError: ``what`` carries no event, or ``times`` or ``note`` is not what it must be.
 

@@ -8,6 +8,7 @@
     ├─ RelationError          (ValueError)           a relation is missing, or is not the one that was promised
     ├─ LedgerError            (ValueError)           a ledger, or its JSON, is not well formed
     ├─ BudgetExceededError    (RuntimeError)         a release does not fit what is left; nothing was recorded
+    ├─ InsecureReleaseError   (RuntimeError)         randomness that is not cryptographic where it must be; not recorded
     ├─ CalibrationError       (RuntimeError)         no parameter in reach meets the target, or every one does
     └─ LawError               (AssertionError)       an event or accountant breaks a law of accountants.testing
 """
@@ -19,6 +20,7 @@ __all__ = [
     "BudgetExceededError",
     "CalibrationError",
     "EventError",
+    "InsecureReleaseError",
     "LawError",
     "LedgerError",
     "RelationError",
@@ -68,6 +70,13 @@ class BudgetExceededError(AccountingError, RuntimeError):
         self.event = event
         self.times = times
         self.remaining = remaining
+
+
+class InsecureReleaseError(AccountingError, RuntimeError):
+    """A release did not say that all its randomness was cryptographic, where ``require_secure`` asks for it.
+
+    It was not recorded, and must not be made.
+    """
 
 
 class CalibrationError(AccountingError, RuntimeError):

@@ -7,21 +7,18 @@ from collections.abc import Iterable
 from typing import NamedTuple, Self, final
 
 from accountants._checks import check_count
-from accountants._json import data_to_event, event_to_data, parse_object
-from accountants._release import check_text, read_release
+from accountants._entries import SCHEMA, agreeing, all_premises, parse_entries, read_kept
+from accountants._json import data_to_event, event_to_data
+from accountants._release import check_flag, check_text, read_release
 from accountants.accountant import Accountant
 from accountants.best import best_accountant
-from accountants.errors import LedgerError, RelationError, UnsupportedEventError
+from accountants.errors import InsecureReleaseError, LedgerError, UnsupportedEventError
 from accountants.events import Event
 from accountants.relation import Relation, as_relation
 from accountants.statement import Statement
 from accountants.terms import state
 
 __all__ = ["Entry", "Ledger"]
-
-_SCHEMA, _FIRST = "accountants.ledger/2", "accountants.ledger/1"
-_FIRST_KEYS = {"schema", "relation", "unit", "seeded_releases", "entries"}
-_KEYS = {*_FIRST_KEYS, "secure_releases", "brought_releases", "premises"}
 
 
 class Entry(NamedTuple):
@@ -37,11 +34,14 @@ class Ledger:
     """Append-only account of releases; ten thousand equal steps are one row.
 
     Guarantee:
-        A failed ``record`` leaves the ledger as it was (``test_failed_record_changes_nothing``).
+        A failed ``record`` leaves the ledger as it was (``test_failed_record_changes_nothing``); one that requires
+        secure releases holds no other, by whatever way they come (``test_seeded_releases_are_refused_on_every_path``).
 
     Args:
         relation: which data sets are neighbours; there is no default.
         unit: what one record is, in words: "example", "user", "client".
+        require_secure: refuse every release that does not say that all its randomness was cryptographic, and bare
+            events, which say nothing.
 
     Raises:
         RelationError: the relation is not one of the three.
@@ -56,14 +56,26 @@ class Ledger:
         (1000, 1, 1.828)
     """
 
-    __slots__ = ("_accepted", "_brought", "_count", "_premises", "_relation", "_rows", "_secure", "_seeded", "_unit")
+    __slots__ = (
+        "_accepted",
+        "_brought",
+        "_count",
+        "_premises",
+        "_relation",
+        "_require_secure",
+        "_rows",
+        "_secure",
+        "_seeded",
+        "_unit",
+    )
     __hash__ = None  # type: ignore[assignment]  # it grows
 
-    def __init__(self, *, relation: Relation | str, unit: str = "example") -> None:
+    def __init__(self, *, relation: Relation | str, unit: str = "example", require_secure: bool = False) -> None:
         self._relation = as_relation(relation)
         self._unit = check_text("unit", unit)
         if not self._unit:
             raise LedgerError('unit must be a non-empty string, got ""; say what one record is, for instance "user".')
+        self._require_secure = check_flag("require_secure", require_secure)
         self._rows: list[Entry] = []
         self._count = self._seeded = self._secure = self._brought = 0
         self._premises: tuple[str, ...] = ()
@@ -100,6 +112,11 @@ class Ledger:
         return self._brought
 
     @property
+    def require_secure(self) -> bool:
+        """Whether releases are refused that do not say that all their randomness was cryptographic."""
+        return self._require_secure
+
+    @property
     def premises(self) -> tuple[str, ...]:
         """What merging took for granted, in words."""
         return self._premises
@@ -116,19 +133,23 @@ class Ledger:
         return f"Ledger(relation={self._relation.value!r}, unit={self._unit!r}, releases={len(self)})"
 
     def _state(self) -> tuple[object, ...]:
-        return self._relation, self._unit, self._rows, self._seeded, self._secure, self._brought, self._premises
+        kept = self._seeded, self._secure, self._brought, self._premises, self._require_secure
+        return self._relation, self._unit, self._rows, *kept
 
     def record(self, what: object, times: int = 1, note: str = "") -> None:
         """Record a release.
 
         Args:
             what: an event; or a release, that is an object with an ``event`` and, optionally, ``secure`` (True if all
-                its randomness was cryptographic, False if some was seeded), which is believed.
+                its randomness was cryptographic, False if some was seeded), which is believed. With
+                ``require_secure`` only True is taken.
             times: how many such releases, >= 0. An event ``e * n`` is recorded as n releases of e.
             note: a remark that is kept with the row.
 
         Raises:
             LedgerError: ``what`` carries no event, or ``times`` or ``note`` is not what it must be.
+            InsecureReleaseError: secure releases are required, and this one, made with a seed or typed by hand, does
+                not say that it is one. It must not be made; if it was, it belongs into a ledger without the demand.
             UnsupportedEventError: no accountant has a sound bound for it under this relation: refused now rather than
                 after the fact.
 
@@ -141,6 +162,7 @@ class Ledger:
         """
         event, times, secure = read_release(what, times)
         note = check_text("note", note)
+        self._refuse_insecure(secure)
         check_count("times", self._count + times, 0, "a ledger counts that far and no further.", LedgerError)
         if times == 0:
             return
@@ -156,6 +178,14 @@ class Ledger:
         self._seeded += times if secure is False else 0
         self._secure += times if secure is True else 0
         self._brought += times if secure is not None else 0
+
+    def _refuse_insecure(self, secure: bool | None) -> None:
+        if self._require_secure and secure is not True:
+            what = "a bare event, which does not say" if secure is None else "a release that says it was not"
+            raise InsecureReleaseError(
+                f"randomness must be cryptographic where require_secure=True, got {what}; nothing was recorded: "
+                "release with entropy=None, from batches without a seed, and record what the mechanism brings."
+            )
 
     def _refuse_unsupported(self, event: Event) -> None:
         if event in self._accepted:
@@ -225,10 +255,12 @@ class Ledger:
         """A ledger of everything that several ledgers hold about the same records: their costs compose.
 
         Args:
-            ledgers: at least one, of one relation and unit; they stay as they are.
+            ledgers: at least one, of one relation and unit; they stay as they are. If one of them requires secure
+                releases, so does the result, and all must hold such only.
 
         Raises:
             LedgerError: there is none, or units differ.
+            InsecureReleaseError: one requires secure releases, and one holds others.
             RelationError: relations differ.
 
         Example:
@@ -239,7 +271,7 @@ class Ledger:
             >>> Ledger.merge([one, other]).entries
             (Entry(event=Gaussian(noise_multiplier=5.0), times=3, note=''),)
         """
-        given = _agreeing(ledgers)
+        given = agreeing(ledgers, cls)
         merged = cls(relation=given[0].relation, unit=given[0].unit)
         for ledger in given:
             for event, times, note in ledger.entries:
@@ -247,7 +279,8 @@ class Ledger:
         merged._seeded = sum(ledger.seeded_releases for ledger in given)
         merged._secure = sum(ledger.secure_releases for ledger in given)
         merged._brought = sum(ledger.brought_releases for ledger in given)
-        merged._premises = _premises(given)
+        merged._premises = all_premises(given)
+        merged._require_secure = any(ledger.require_secure for ledger in given)
         return merged
 
     @classmethod
@@ -268,6 +301,7 @@ class Ledger:
 
         Raises:
             LedgerError: there is none, units differ, or the promise is missing under ``replace_one``.
+            InsecureReleaseError: one requires secure releases, and one holds others.
             RelationError: relations differ.
 
         Example:
@@ -280,7 +314,7 @@ class Ledger:
         References:
             McSherry 2009, Privacy integrated queries, Theorem 4 (parallel composition).
         """
-        given = _agreeing(ledgers)
+        given = agreeing(ledgers, cls)
         merged = cls(relation=given[0].relation, unit=given[0].unit)
         if merged.relation is Relation.replace_one and public_parts is not True:
             raise LedgerError(
@@ -302,7 +336,8 @@ class Ledger:
         merged._secure = max(0, len(merged) - merged._seeded - by_hand)
         apart = (f"no {merged.unit} has data in more than one of {len(given)} parts that were merged as disjoint",)
         public = ("what a record holds has no influence on the part that it is in",) if public_parts is True else ()
-        merged._premises = (*_premises(given), *apart, *public)
+        merged._premises = (*all_premises(given), *apart, *public)
+        merged._require_secure = any(ledger.require_secure for ledger in given)
         return merged
 
     def to_json(self) -> str:
@@ -316,15 +351,17 @@ class Ledger:
             True
         """
         rows = [{"event": event_to_data(event), "times": times, "note": note} for event, times, note in self._rows]
+        demand = {"require_secure": True} if self._require_secure else {}
         return json.dumps(
             {
-                "schema": _SCHEMA,
+                "schema": SCHEMA,
                 "relation": self._relation.value,
                 "unit": self._unit,
                 "seeded_releases": self._seeded,
                 "secure_releases": self._secure,
                 "brought_releases": self._brought,
                 "premises": self._premises,
+                **demand,
                 "entries": rows,
             },
             allow_nan=False,
@@ -347,53 +384,14 @@ class Ledger:
             >>> len(Ledger.from_json(Ledger(relation="zero_out").to_json()))
             0
         """
-        first = {"secure_releases": 0, "brought_releases": 0, "premises": []}
-        data = {**first, **parse_object(text, _SCHEMA, _KEYS, {_FIRST: _FIRST_KEYS})}
-        for name in ("entries", "premises"):
-            if not isinstance(data[name], list):
-                raise LedgerError(f"{name} must be a list; the JSON was not written by a ledger.")
+        data = parse_entries(text)
         try:
             ledger = cls(relation=data["relation"], unit=data["unit"])
         except ValueError as fault:
             raise LedgerError(f"ledger JSON has a bad head: {fault}") from fault
         for row in data["entries"]:
-            if not isinstance(row, dict) or set(row) != {"event", "times", "note"}:
-                raise LedgerError(
-                    "entries must be objects with event, times and note; the JSON was not written by a ledger."
-                )
             ledger.record(data_to_event(row["event"]), times=row["times"], note=row["note"])
-        seeded = check_count("seeded_releases", data["seeded_releases"], 0, "count the seeded releases.", LedgerError)
-        secure = check_count("secure_releases", data["secure_releases"], 0, "count the secure releases.", LedgerError)
-        brought = check_count("brought_releases", data["brought_releases"], 0, "count the releases.", LedgerError)
-        if max(seeded + secure, brought) > len(ledger) or secure > brought:
-            raise LedgerError(
-                f"seeded_releases and secure_releases must be at most the {len(ledger)} releases and brought_releases "
-                f"between, got {seeded}, {secure} and {brought}; the JSON was not written by a ledger."
-            )
-        ledger._seeded, ledger._secure, ledger._brought = seeded, secure, brought
-        ledger._premises = tuple(check_text("premises", premise) for premise in data["premises"])
+        ledger._seeded, ledger._secure, ledger._brought, ledger._premises, ledger._require_secure = read_kept(
+            data, len(ledger)
+        )
         return ledger
-
-
-def _premises(ledgers: Iterable[Ledger]) -> tuple[str, ...]:
-    """What several ledgers took for granted, each once."""
-    return tuple(dict.fromkeys(premise for ledger in ledgers for premise in ledger.premises))
-
-
-def _agreeing(ledgers: Iterable[Ledger]) -> list[Ledger]:
-    """At least one ledger, all of one relation and unit."""
-    given = list(ledgers)
-    if not given or not all(isinstance(ledger, Ledger) for ledger in given):
-        raise LedgerError("ledgers must be a non-empty iterable of Ledger; give those that are to be one.")
-    first = given[0]
-    for ledger in given[1:]:
-        if ledger.relation is not first.relation:
-            raise RelationError(
-                f"ledgers must have one relation, got {first.relation.value} and {ledger.relation.value}; their "
-                "costs cannot be added."
-            )
-        if ledger.unit != first.unit:
-            raise LedgerError(
-                f"ledgers must have one unit, got {first.unit!r} and {ledger.unit!r}; state both about the same."
-            )
-    return given

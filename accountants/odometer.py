@@ -60,6 +60,8 @@ class Odometer:
         unit: what one record is, in words.
         orders: the orders to bound at, > 1; delta is split evenly among them. None takes 2, 3, 5, 9, … 1025.
         failure: the part of delta that is set aside for events that may fail; what goes beyond it is refused.
+        require_secure: refuse every release that does not say that all its randomness was cryptographic, and bare
+            events, which say nothing.
 
     Raises:
         EventError: a parameter is out of its domain.
@@ -87,8 +89,9 @@ class Odometer:
         unit: str = "example",
         orders: Iterable[float] | None = None,
         failure: float = 0.0,
+        require_secure: bool = False,
     ) -> None:
-        self._ledger = Ledger(relation=relation, unit=unit)
+        self._ledger = Ledger(relation=relation, unit=unit, require_secure=require_secure)
         delta, failure = check_delta(delta), check_prob("failure", failure, "set aside what events may need, or 0.")
         chosen = _check_orders(_ORDERS if orders is None else orders)
         self._promise = (delta, chosen, failure)
@@ -128,6 +131,11 @@ class Odometer:
         """How many releases brought their event and said how their randomness was made: at least so many."""
         return self._ledger.brought_releases
 
+    @property
+    def require_secure(self) -> bool:
+        """Whether releases are refused that do not say that all their randomness was cryptographic."""
+        return self._ledger.require_secure
+
     def __len__(self) -> int:
         return len(self._ledger)
 
@@ -152,6 +160,7 @@ class Odometer:
 
         Raises:
             BudgetExceededError: it may fail with more probability than was set aside; nothing was recorded.
+            InsecureReleaseError: secure releases are required, and it does not say that it is one.
             UnsupportedEventError: no bound that holds at all times is known for it.
             LedgerError: ``what`` carries no event, or ``times`` or ``note`` is not what it must be.
 

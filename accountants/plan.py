@@ -40,6 +40,8 @@ class Plan:
         event: the plan. The parts of a sum come one after the other, and ``e * n`` is n times e.
         relation: which data sets are neighbours; there is no default.
         unit: what one record is, in words.
+        require_secure: refuse every release that does not say that all its randomness was cryptographic, and bare
+            events, which say nothing; then :meth:`record` takes a mechanism's releases, and :meth:`step` nothing.
 
     Raises:
         UnsupportedEventError: no accountant has a sound bound for a part of it.
@@ -60,8 +62,11 @@ class Plan:
     __slots__ = ("_done", "_left", "_plan", "_row", "_rows")
     __hash__ = None  # type: ignore[assignment]  # it moves on
 
-    def __init__(self, event: Event, *, relation: Relation | str, unit: str = "example") -> None:
-        self._plan, self._done = Ledger(relation=relation, unit=unit), Ledger(relation=relation, unit=unit)
+    def __init__(
+        self, event: Event, *, relation: Relation | str, unit: str = "example", require_secure: bool = False
+    ) -> None:
+        self._plan = Ledger(relation=relation, unit=unit)
+        self._done = Ledger(relation=relation, unit=unit, require_secure=require_secure)
         if not isinstance(event, Event):
             raise LedgerError(f"event must be an event, got {type(event).__name__}; build it from accountants.events.")
         for part, times in _parts(event):
@@ -104,6 +109,11 @@ class Plan:
         """How many releases brought their event and said how their randomness was made: at least so many."""
         return self._done.brought_releases
 
+    @property
+    def require_secure(self) -> bool:
+        """Whether releases are refused that do not say that all their randomness was cryptographic."""
+        return self._done.require_secure
+
     def __len__(self) -> int:
         return len(self._done)
 
@@ -123,6 +133,7 @@ class Plan:
 
         Raises:
             BudgetExceededError: the plan is at its end.
+            InsecureReleaseError: secure releases are required, and this says nothing of one.
 
         Example:
             >>> from accountants import Gaussian
@@ -145,6 +156,7 @@ class Plan:
 
         Raises:
             BudgetExceededError: the plan has no more of them here; nothing was recorded.
+            InsecureReleaseError: secure releases are required, and it does not say that it is one.
             LedgerError: it is another event than the plan's next, or ``what``, ``times`` or ``note`` is not valid.
 
         Example:

@@ -46,6 +46,10 @@ class Recorded(Protocol):
         """How many releases brought their event."""
 
     @property
+    def require_secure(self) -> bool:
+        """Whether releases whose randomness is not said to be cryptographic were refused."""
+
+    @property
     def premises(self) -> tuple[str, ...]:
         """What merging took for granted."""
 
@@ -80,6 +84,7 @@ PLAN = Admission(
     "the plan was fixed before its first release, and each release was recorded before it was made",
     "what was not the next release of the plan was refused",
 )
+_SECURE = "a release that did not say that all its randomness was cryptographic was refused"
 
 
 def state(
@@ -141,6 +146,8 @@ def _assumed(ledger: Recorded, seen: Recorded, admission: Admission) -> tuple[st
 
 def _enforced(seen: Recorded, admission: Admission) -> tuple[str, ...]:
     clauses = [admission.enforced]
+    if seen.require_secure:
+        clauses.append(_SECURE)
     if seen.brought_releases:
         brought = _count(seen.brought_releases, len(seen))
         clauses.append(f"{brought} recorded with the event that the release itself brought")
