@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from accountants import EventError, Gaussian, GDPAccountant, Ledger, epsilon
@@ -53,6 +53,7 @@ def square(found):
 
 
 @given(matrices())
+@example(([[1.0] * 3] * 3, Participation(steps=3, min_separation=1)))  # the first and the last step interact too
 def test_matrices_are_never_below_any_pattern(given_):
     matrix, allowed = given_
     found = matrix_sensitivity(matrix, allowed)
