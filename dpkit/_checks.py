@@ -9,8 +9,8 @@ from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dpkit._kinds import as_leaf, check_kind
 from dpkit.errors import ParameterError
 
 __all__ = [
@@ -84,26 +84,6 @@ def check_finite_up(name: str, value: Any, advice: str) -> float:
 def check_arrays(name: str, value: Any) -> Any:
     """An array or a dict of arrays; numbers and lists in it become float64, and what has a shape stays as it is."""
     if not isinstance(value, Mapping):
-        return _array(name, value)
-    if all(hasattr(array, "shape") for array in value.values()):
-        return value
-    return {key: _array(name, array) for key, array in value.items()}
-
-
-def _array(name: str, value: Any) -> Any:
-    """An array; the errors of numpy would print what it holds."""
-    if hasattr(value, "shape"):
-        return value
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ParameterError(f"{name} must be an array, got {type(value).__name__} without one shape.") from None
-    check_kind(name, array)
-    return array.astype(np.float64)
-
-
-def check_kind(name: str, array: NDArray[Any]) -> None:
-    """An array of integers or floats. The length of a string type is not told."""
-    if array.dtype.kind not in "iuf":
-        kind = array.dtype.type.__name__
-        raise ParameterError(f"{name} must hold real numbers, got {kind}; convert it to float64.")
+        return as_leaf(name, value)
+    leaves = {key: as_leaf(name, array) for key, array in value.items()}
+    return value if all(leaves[key] is array for key, array in value.items()) else leaves

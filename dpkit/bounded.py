@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-from dpkit._checks import check_arrays, check_finite, check_finite_up, check_kind
+from dpkit._checks import check_arrays, check_count, check_finite, check_finite_up
+from dpkit._kinds import check_width, read, roundoff, to_float64, wide
 from dpkit.errors import BoundError, ParameterError, UnboundedError
 
-__all__ = ["NORMS", "Bounded", "Norm", "flatten", "rebuild", "shapes"]
+__all__ = ["NORMS", "Bounded", "Norm", "flatten", "opened", "rebuild", "shapes"]
 
 Norm: TypeAlias = Literal["l1", "l2", "linf"]
 NORMS = ("l1", "l2", "linf")
@@ -30,13 +31,14 @@ class Bounded:
 
     Guarantee: ``*`` and ``/`` scale value and bound alike, ``+`` adds bounds, and bounds are rounded up
     (``test_bound_follows_the_value_in_exact_arithmetic``). Integers and floats narrower than 32 bits become float64
-    first, so nothing wraps (``test_narrow_numbers_become_float64``). Scaling by a power of two is exact. Another scalar
-    and ``+`` round each coordinate of the value once, float32 arrays in float32: where a sum is many orders larger than
-    its bound, use float64, or scale the release instead, which is free.
+    first, so nothing wraps; integers beyond 2**53 saturate there (``test_narrow_numbers_become_float64``). Scaling by a
+    power of two is exact. Another scalar and ``+`` round each coordinate of the value once, float32 arrays in float32:
+    where a sum is many orders larger than its bound, use float64, or scale the release instead, which is free. A sum of
+    records that was made in floats has its own constructor, :meth:`of_float_sum`.
 
     Args:
-        value: an array or a dict of arrays (numpy or torch; not copied, not converted); a number or a list becomes
-            float64.
+        value: an array or a dict of arrays: numpy, torch, JAX, or anything with ``__array__`` or ``__dlpack__``; not
+            copied, not written to. A number or a list becomes float64.
         bound: norm of one record's contribution, finite and >= 0, in units of the value; rounded up to a float64.
         norm: "l2", "l1" or "linf".
 
@@ -65,11 +67,13 @@ class Bounded:
         if isinstance(self.value, Bounded):
             raise ParameterError("value must be an array, got Bounded; a value carries one bound.")
         object.__setattr__(self, "value", check_arrays("value", self.value))
+        for array in _leaves(self.value):
+            check_width("value", array)
 
     def __mul__(self, factor: float) -> Bounded:
         factor = check_finite("factor", factor, "give a public number.")
         bound = _round_up(self.bound * abs(factor), Fraction(self.bound) * abs(Fraction(factor)))
-        return Bounded(_map(lambda array: _wide(array) * factor, self.value), bound, self.norm)
+        return Bounded(_map(lambda array: wide(array) * factor, self.value), bound, self.norm)
 
     __rmul__ = __mul__
 
@@ -78,7 +82,7 @@ class Bounded:
         if divisor == 0.0:
             raise ParameterError("divisor must not be 0; divide by a public constant such as the expected batch size.")
         bound = _round_up(self.bound / abs(divisor), Fraction(self.bound) / abs(Fraction(divisor)))
-        return Bounded(_map(lambda array: _wide(array) / divisor, self.value), bound, self.norm)
+        return Bounded(_map(lambda array: wide(array) / divisor, self.value), bound, self.norm)
 
     def __add__(self, other: Bounded) -> Bounded:
         if not isinstance(other, Bounded):
@@ -91,6 +95,53 @@ class Bounded:
     def __repr__(self) -> str:
         # the value is not yet private: show its structure only
         return f"Bounded(shape={shapes(self.value)}, bound={self.bound}, norm={self.norm!r})"
+
+    @classmethod
+    def of_float_sum(cls, value: Any, bound: float, *, max_records: int, norm: Norm = "l2") -> Bounded:
+        r"""Bound a sum of records that was made in floats, rounding included.
+
+        Two neighbouring sums are rounded differently, at every addition, so one record may move the computed sum by
+        more than its norm. With u the unit roundoff of the value's type, at most n = `max_records` records of norm
+        <= B, and γ = (n-1)u / (1 - (n-1)u):
+
+        A term takes part in at most n-1 additions, each of which multiplies it by 1 + δ, \|δ\| <= u. So each computed
+        coordinate is within :math:`\gamma \sum_i |x_{ij}|` of the exact one, whatever the order and the grouping. The
+        norms grow with the size of coordinates, so the error has norm at most γ Σ ‖x_i‖ <= γnB for the larger sum,
+        γ(n-1)B for its neighbour, and the two computed sums are within :math:`B (1 + (2n-1)\gamma)`: the bound set.
+
+        Guarantee: that, in exact arithmetic, for any orders of both sums
+        (``test_float_sums_move_by_at_most_the_bound``), provided that additions round to nearest with gradual underflow
+        (no TF32, no flushing of subnormals), that no more than `max_records` records that are not zero were added, and
+        nothing else was done to the sum. Clips sum in integers and need none of this.
+
+        Args:
+            value: the sum, float32 or float64: added up in that type or a wider one.
+            bound: norm of one record.
+            max_records: a public number that the number of records never exceeds; in float32 the bound doubles at 2900.
+            norm: "l2", "l1" or "linf".
+
+        Returns:
+            Bounded, its bound larger than `bound` by the factor 1 + (2n-1)γ, rounded up.
+
+        Raises:
+            ParameterError: a parameter is out of range, the value of another type, or max_records beyond 1/u.
+
+        Example:
+            >>> records = np.full((1000, 2), 0.1)
+            >>> Bounded.of_float_sum(records.sum(axis=0), 1.0, max_records=1000).bound - 1.0 < 2.3e-10
+            True
+
+        References:
+            Higham 2002, Section 4.2 and Lemma 3.1; Casacuberta et al. 2022 (arXiv 2207.10635), on attacks.
+        """
+        plain = cls(value, bound, norm)
+        count = check_count("max_records", max_records, "give a public number that the records never exceed.")
+        unit = max((roundoff("value", array) for array in _leaves(plain.value)), default=Fraction(0))
+        if (count - 1) * unit >= 1:
+            raise ParameterError(f"max_records must be at most {float(1 / unit):.3g}, got {count}; sum in float64.")
+        gamma = (count - 1) * unit / (1 - (count - 1) * unit)
+        factor = 1 + (2 * count - 1) * gamma
+        return cls(plain.value, check_finite_up("bound", Fraction(plain.bound) * factor, "sum fewer records."), norm)
 
     @classmethod
     def disjoint(cls, parts: Iterable[Bounded]) -> Bounded:
@@ -138,11 +189,45 @@ def flatten(value: Any) -> NDArray[np.float64]:
         >>> flatten({"w": np.ones((2, 2)), "b": np.zeros(1)}).shape
         (5,)
     """
-    arrays = [np.asarray(array) for array in (value.values() if isinstance(value, Mapping) else (value,))]
-    for array in arrays:
-        check_kind("value", array)
-    with np.errstate(over="ignore"):
+    arrays = [read("value", array)[0] for array in _leaves(value)]
+    with np.errstate(over="ignore"):  # extended precision
         return np.concatenate([np.empty(0), *(array.astype(np.float64).reshape(-1) for array in arrays)])
+
+
+def opened(value: Any) -> tuple[NDArray[np.float64], Callable[[NDArray[Any]], Any]]:
+    """Return the numbers of a query as one new float64 vector, and the way back to its structure and kinds of arrays.
+
+    Guarantee: the value is not written to, and every number is taken exactly; integers beyond 2**53 saturate, which
+    moves no two of them apart (``test_integers_beyond_float64_do_not_move_apart``). A library that cannot hold what
+    would come back says so here, before anything is recorded (``test_what_cannot_come_back_is_refused_at_once``).
+
+    Args:
+        value: array or dict of arrays: numpy, torch, or anything with ``__array__`` or ``__dlpack__``.
+
+    Returns:
+        float64, shape (d,); and a function from a vector of shape (d,) to arrays of the kinds and shapes of `value`, a
+        numpy array where a library has no ``__array_namespace__``. Floats of 32 bits are kept, narrower ones become
+        float32 and integers float64; a vector of integers stays one of integers.
+
+    Raises:
+        ParameterError: an array holds no real numbers, or cannot be read.
+
+    Example:
+        >>> vector, back = opened({"w": np.ones((2, 2), np.float32), "b": np.zeros(1)})
+        >>> back(vector)["w"].dtype
+        dtype('float32')
+    """
+    pairs = [read("value", array) for array in _leaves(value)]
+    for array, kind in pairs:
+        check_width("value", array)
+        kind(np.empty(0))
+
+    def back(vector: NDArray[Any]) -> Any:
+        arrays = rebuild(vector, value)
+        made = (kind(array) for (_, kind), array in zip(pairs, _leaves(arrays), strict=True))
+        return dict(zip(value, made, strict=True)) if isinstance(value, Mapping) else next(made)
+
+    return np.concatenate([np.empty(0), *(to_float64(array).reshape(-1) for array, _ in pairs)]), back
 
 
 def rebuild(vector: NDArray[Any], like: Any) -> Any:
@@ -160,13 +245,18 @@ def rebuild(vector: NDArray[Any], like: Any) -> Any:
         array([2.])
     """
     if not isinstance(like, Mapping):
-        return vector.reshape(like.shape)
+        return vector.reshape(tuple(like.shape))
     result, start = {}, 0
     for name, array in like.items():
         size = math.prod(array.shape)
-        result[name] = vector[start : start + size].reshape(array.shape)
+        result[name] = vector[start : start + size].reshape(tuple(array.shape))
         start += size
     return result
+
+
+def _leaves(value: Any) -> list[Any]:
+    """The array, or the arrays of a dict in its order."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
 def _map(function: Callable[[Any], Any], value: Any) -> Any:
@@ -185,18 +275,8 @@ def _add(left: Bounded, right: Bounded) -> Any:
             f"shapes must be equal, got {shapes(left.value)} and {shapes(right.value)}; add values of one structure."
         )
     if isinstance(left.value, Mapping):
-        return {name: _wide(array) + _wide(right.value[name]) for name, array in left.value.items()}
-    return _wide(left.value) + _wide(right.value)
-
-
-def _wide(array: Any) -> Any:
-    """The array, or its float64 copy where its own arithmetic would wrap or round coarsely."""
-    if hasattr(array, "double"):  # a torch tensor
-        dtype = array.dtype
-        return array if dtype.is_floating_point and dtype.itemsize >= 4 else array.double()
-    array = np.asarray(array)
-    check_kind("value", array)
-    return array if array.dtype.kind == "f" and array.dtype.itemsize >= 4 else array.astype(np.float64)
+        return {name: wide(array) + wide(right.value[name]) for name, array in left.value.items()}
+    return wide(left.value) + wide(right.value)
 
 
 def shapes(value: Any) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from accountants.events import Event
 from dpkit._checks import check_positive
-from dpkit.bounded import Bounded, flatten, rebuild
+from dpkit.bounded import Bounded, opened
 from dpkit.entropy import Source, is_secure, resolve
 from dpkit.errors import BoundError, ParameterError, StateError, UnboundedError
 
@@ -58,7 +58,9 @@ class Release:
     """A noisy value, the event that it cost, and whether its randomness was secure.
 
     Attributes:
-        value: float64 array or dict of arrays, in the structure of the query; None in what a ledger is shown.
+        value: array or dict of arrays in the structure of the query, and of its kinds: numpy, torch, JAX. Floats of 32
+            bits are kept (casting what was released is post-processing), narrower ones become float32, integers
+            float64. None in what a ledger is shown.
         event: the event, computed from the numbers that drew the noise.
         secure: False when noise or batches followed from a seed.
 
@@ -108,7 +110,8 @@ def publish(
         >>> publish(query, Gaussian(1.0), lambda x, _: x, sampling=None, ledger=None, entropy=None).event
         Gaussian(noise_multiplier=1.0)
     """
-    vector = query_vector(query)
+    vector, back = opened(query.value)
+    _check_vector(vector)
     source = resolve(entropy)
     secure = is_secure(source)
     if sampling is not None and not callable(getattr(sampling, "sampled", None)):
@@ -124,7 +127,7 @@ def publish(
     if ledger is not None:
         ledger.record(Release(None, event, secure))
     spend_draw(sampling)
-    return Release(rebuild(draw(vector, source), query.value), event, secure)
+    return Release(back(draw(vector, source)), event, secure)
 
 
 def require_draw(sampling: Sampling | None) -> None:
@@ -179,11 +182,8 @@ def query_vector(query: Bounded) -> NDArray[np.float64]:
         >>> query_vector(Bounded(np.ones((2, 2)), 1.0)).shape
         (4,)
     """
-    vector = flatten(query.value)
-    if not np.isfinite(vector).all():
-        raise ParameterError(
-            "query must be finite, got NaN or an infinity; sum clipped records: FlatClip(...).sum(...)."
-        )
+    vector = opened(query.value)[0]
+    _check_vector(vector)
     return vector
 
 
@@ -246,3 +246,11 @@ def product_up(*factors: float | Fraction) -> float:
     if math.isinf(rounded):
         raise ParameterError("noise_multiplier * bound must be a finite float64; change the unit of the value.")
     return rounded if Fraction(rounded) >= exact else math.nextafter(rounded, math.inf)
+
+
+def _check_vector(vector: NDArray[np.float64]) -> None:
+    """Refuse NaN and infinities, which no noise can hide."""
+    if not np.isfinite(vector).all():
+        raise ParameterError(
+            "query must be finite, got NaN or an infinity; sum clipped records: FlatClip(...).sum(...)."
+        )
