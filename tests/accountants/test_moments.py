@@ -233,7 +233,7 @@ def test_group_of_one_is_no_group(noise, shape):
 
 
 @given(size=st.integers(2, 300), prob=st.floats(1e-9, 0.999), order=st.floats(1.001, 300.0), scale=st.floats(0.01, 1e4))
-@example(size=160, prob=0.5, order=2.0, scale=7.0)  # value - 1 close to the largest float, where 160 times it is not one
+@example(size=160, prob=0.5, order=2.0, scale=7.0)  # value - 1 is close to the largest float, 160 times it none
 def test_group_moments_are_numbers_below_the_unsampled_group(size, prob, order, scale):
     whole = log_moment(Pair(Noise.GAUSSIAN, scale / size, Shape.SHIFT), order)
     for shape in (Shape.REMOVE, Shape.ADD):
