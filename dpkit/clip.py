@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dpkit._checks import check_arrays, check_within
-from dpkit.bounded import NORMS, Bounded, Norm, flatten, rebuild, shapes
+from dpkit._grains import add_records, from_grains, grain_sum
+from dpkit._rows import clip_factors, clip_rows, normalize_factors, normalize_rows
+from dpkit.bounded import NORMS, Bounded, Norm, flatten, rebuild
 from dpkit.errors import ParameterError
 
-__all__ = ["FlatClip"]
+__all__ = ["BOUNDS", "Clip", "FlatClip", "NormalizeClip"]
 
-_SMALLEST, _LARGEST = 2.0**-500, 2.0**500  # bounds far from subnormal coordinates and from overflow
-_SLACK = 2.0**-50  # eight roundings of 2**-53; the factor, scaling and the bound itself make four
-_GRAIN_BITS = 30  # sums hold multiples of about bound / 2**30 and are exact in int64 for 2**33 records
-_EXACT = 2**53  # integers up to here are float64 numbers
-_BLOCK = 1 << 20  # numbers clipped at a time
+BOUNDS = (2.0**-500, 2.0**500)
+"""Smallest and largest bound: far from subnormal coordinates and from overflow."""
+_ADVICE = "give the clipping norm."
+
+
+class Clip(Protocol):
+    """What every clip offers: the bound of one record, and sums that keep it."""
+
+    @property
+    def bound(self) -> float:
+        """The largest norm of one record's contribution."""
+
+    @property
+    def norm(self) -> Norm:
+        """The norm of the bound, over all arrays of a record together."""
+
+    def clip(self, record: Any, /) -> Any:
+        """One record within the bound."""
+
+    def sum(self, records: Iterable[Any], /) -> Bounded:
+        """The sum of the clipped records."""
 
 
 @final
@@ -55,19 +72,18 @@ class FlatClip:
     norm: Norm = "l2"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.norm, str) or self.norm not in NORMS:
-            raise ParameterError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}; the usual one is 'l2'.")
-        bound = check_within("bound", self.bound, _SMALLEST, _LARGEST, "give the clipping norm.")
-        object.__setattr__(self, "bound", bound)
+        _check_norm(self.norm)
+        object.__setattr__(self, "bound", check_within("bound", self.bound, *BOUNDS, _ADVICE))
 
     def clip(self, record: Any) -> Any:
         """Return one record, scaled to a norm of at most the bound.
 
         Args:
-            record: real numbers, any shape and dtype; or a dict of arrays, clipped as one.
+            record: real numbers, any shape and dtype; or a dict of arrays, clipped as one. Integers become float64.
 
         Returns:
-            float64 of the same shape, or a dict of such.
+            float64 of the same shape, or a dict of such, whatever came: rounding to a narrower type afterwards may
+            lengthen a record past the bound.
 
         Raises:
             ParameterError: the record does not hold real numbers.
@@ -77,7 +93,7 @@ class FlatClip:
             array([0., 0.])
         """
         record = check_arrays("record", record)
-        return rebuild(_clip_rows(flatten(record)[np.newaxis, :], self.bound, self.norm)[0], record)
+        return rebuild(clip_rows(flatten(record)[np.newaxis, :], self.bound, self.norm)[0][0], record)
 
     def sum(self, records: Iterable[Any]) -> Bounded:
         """Clip each record and add them, exactly.
@@ -97,79 +113,133 @@ class FlatClip:
             >>> FlatClip(1.0).sum(np.empty((0, 3))).value
             array([0., 0., 0.])
         """
-        if hasattr(records, "__array__"):
-            return self._sum_array(np.asarray(records))
-        if isinstance(records, Mapping) or not isinstance(records, Iterable):
-            raise ParameterError(
-                f"records must be an array or an iterable of records, got {type(records).__name__}; a single record "
-                "goes into a list."
-            )
-        total: NDArray[np.int64] | None = None
-        first: Any = None
-        for record in records:
-            like = check_arrays("records", record)
-            if total is None:
-                first, total = like, np.zeros(flatten(like).size, dtype=np.int64)
-            elif shapes(like) != shapes(first):
-                raise ParameterError("records must all have the shapes of the first one; pad or split them.")
-            ordered = {name: like[name] for name in first} if isinstance(first, Mapping) else like
-            total += self._grains(flatten(ordered)[np.newaxis, :])
-        if total is None:
-            raise ParameterError("records must have a shape, got an empty iterable; pass an array of shape (0, d).")
-        return self._bounded(total, first)
+        total, like = add_records(records, self._grains)
+        return Bounded(from_grains(total, self.bound, like), self.bound, self.norm)
 
-    def _sum_array(self, records: NDArray[Any]) -> Bounded:
-        """The sum over the first axis, in blocks of rows."""
-        if records.ndim == 0:
-            raise ParameterError("records must have shape (n, ...), got a single number; use a list of records.")
-        shape = np.empty(records.shape[1:])
-        total = np.zeros(shape.size, dtype=np.int64)
-        rows = max(1, _BLOCK // max(1, shape.size))
-        for start in range(0, records.shape[0], rows):
-            block = records[start : start + rows]
-            total += self._grains(flatten(block).reshape(block.shape[0], shape.size))
-        return self._bounded(total, shape)
+    def factors(self, norms: ArrayLike) -> NDArray[np.float64]:
+        """Return what to multiply records of these norms by, where the records themselves are elsewhere.
 
-    def _grains(self, rows: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Sum of clipped rows in grains. Cutting towards zero never lengthens a record."""
-        clipped = _clip_rows(rows, self.bound, self.norm)
-        grains = np.ldexp(clipped, _GRAIN_BITS - math.frexp(self.bound)[1]).astype(np.int64)
-        return np.asarray(grains.sum(axis=0), dtype=np.int64)
+        Guarantee: factor * norm is at most the bound in exact arithmetic (``test_factors_keep_the_bound``), so norms
+        that were rounded up give records within the bound, up to the rounding of the products.
 
-    def _bounded(self, total: NDArray[np.int64], like: Any) -> Bounded:
-        """The sum as float64. Saturation is 1-Lipschitz, and below it every integer is a float64 number."""
-        grains = np.clip(total, -_EXACT, _EXACT).astype(np.float64)
-        value = np.ldexp(grains, math.frexp(self.bound)[1] - _GRAIN_BITS)
-        value.setflags(write=False)
-        return Bounded(rebuild(value, like), self.bound, self.norm)
+        Args:
+            norms: norms of records in this clip's norm, any shape.
+
+        Returns:
+            float64 in [0, 1], the shape of `norms`; 0 where a number is not a finite norm.
+
+        Example:
+            >>> FlatClip(1.0).factors([0.5, 2.0, float("inf")]).round(6)
+            array([1. , 0.5, 0. ])
+        """
+        return clip_factors(norms, self.bound)
+
+    def _grains(self, rows: NDArray[np.float64], _: Any) -> NDArray[np.int64]:
+        """Sum of clipped rows in grains."""
+        return grain_sum(clip_rows(rows, self.bound, self.norm)[0], self.bound)
 
 
-def _clip_rows(rows: NDArray[np.float64], bound: float, norm: str) -> NDArray[np.float64]:
-    """Every row scaled to a norm of at most `bound`; (n, d) to (n, d).
+@final
+@dataclass(frozen=True, slots=True)
+class NormalizeClip:
+    r"""Scale every record to nearly the same length: :math:`g \mapsto C g / (\|g\| + \gamma)` (AUTO-S).
 
-    Rows are first scaled by a power of two to a largest coordinate in [1/2, 1), so that no square overflows.
+    There is no threshold to tune: bound and learning rate are one parameter. The stability :math:`\gamma` keeps short
+    records shorter than long ones, which is what training needs to converge; 0.01 is usual for gradients.
+
+    Guarantee: the norm of what :meth:`clip` returns is below `bound` for the float64 numbers that it holds
+    (``test_normalized_norm_in_exact_arithmetic``), and sums move by at most `bound` as of :class:`FlatClip`
+    (``test_sum_moves_by_at_most_the_bound``). A record with NaN or an infinity becomes zero.
+
+    Args:
+        bound: what no record reaches, from 2**-500 to 2**500.
+        stability: gamma > 0, from 2**-500 to 2**500, in units of the record.
+        norm: "l2", "l1" or "linf", over the whole record.
+
+    Raises:
+        ParameterError: a parameter is out of range.
+
+    Example:
+        >>> NormalizeClip(1.0, stability=5.0).clip([3.0, 4.0]).round(6)
+        array([0.3, 0.4])
+
+    References:
+        Bu, Wang, Zha & Karypis 2022 (arXiv 2206.07136), AUTO-S.
     """
-    peaks = np.abs(rows).max(axis=1, initial=0.0)
-    finite = np.isfinite(peaks)
-    rows = np.where(finite[:, np.newaxis], rows, 0.0)
-    exponents = np.frexp(np.where(finite, peaks, 0.0))[1]
-    scaled = np.ldexp(rows, -exponents[:, np.newaxis])
-    norms = _norms_from_above(scaled, norm)
-    with np.errstate(over="ignore"):
-        within = norms <= np.ldexp(bound, -exponents)
-    factors = bound * (1.0 - _SLACK) / np.where(within, 1.0, norms)
-    return np.where(within[:, np.newaxis], rows, scaled * factors[:, np.newaxis])
+
+    bound: float
+    stability: float
+    norm: Norm = "l2"
+
+    def __post_init__(self) -> None:
+        _check_norm(self.norm)
+        object.__setattr__(self, "bound", check_within("bound", self.bound, *BOUNDS, _ADVICE))
+        stability = check_within("stability", self.stability, *BOUNDS, "0.01 is usual for gradients.")
+        object.__setattr__(self, "stability", stability)
+
+    def clip(self, record: Any) -> Any:
+        """Return one record, scaled to a norm below the bound.
+
+        Args:
+            record: real numbers, any shape and dtype; or a dict of arrays, scaled as one.
+
+        Returns:
+            float64 of the same shape, or a dict of such.
+
+        Raises:
+            ParameterError: the record does not hold real numbers.
+
+        Example:
+            >>> NormalizeClip(1.0, 0.01).clip([0.0, 0.0])
+            array([0., 0.])
+        """
+        record = check_arrays("record", record)
+        return rebuild(self._scaled(flatten(record)[np.newaxis, :])[0], record)
+
+    def sum(self, records: Iterable[Any]) -> Bounded:
+        """Scale each record and add them, exactly; see :meth:`FlatClip.sum`.
+
+        Args:
+            records: array of shape (n, ...), or an iterable of arrays or of dicts of arrays, all of one structure.
+
+        Returns:
+            Bounded float64 sum with this clip's bound and norm, read-only.
+
+        Raises:
+            ParameterError: records of different shapes, no real numbers, or an empty iterable, which has no shape.
+
+        Example:
+            >>> NormalizeClip(1.0, 1.0).sum([[1.0], [3.0]]).value.round(6)
+            array([1.25])
+        """
+        total, like = add_records(records, self._grains)
+        return Bounded(from_grains(total, self.bound, like), self.bound, self.norm)
+
+    def factors(self, norms: ArrayLike) -> NDArray[np.float64]:
+        """Return bound / (norm + stability) for each norm; see :meth:`FlatClip.factors`.
+
+        Args:
+            norms: norms of records in this clip's norm, any shape.
+
+        Returns:
+            float64 >= 0, the shape of `norms`; 0 where a number is not a finite norm.
+
+        Example:
+            >>> NormalizeClip(1.0, 1.0).factors([1.0, 3.0]).round(6)
+            array([0.5 , 0.25])
+        """
+        return normalize_factors(norms, self.bound, self.stability)
+
+    def _scaled(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Every row below the bound."""
+        return normalize_rows(rows, self.bound, self.stability, self.norm)
+
+    def _grains(self, rows: NDArray[np.float64], _: Any) -> NDArray[np.int64]:
+        """Sum of scaled rows in grains."""
+        return grain_sum(self._scaled(rows), self.bound)
 
 
-def _norms_from_above(rows: NDArray[np.float64], norm: str) -> NDArray[np.float64]:
-    """Norms of rows with coordinates in [-1, 1], rounded up.
-
-    A sum of d numbers of one sign is off by at most d roundings of 2**-53 in any order; eight more cover the squares,
-    the root, this product and what underflows.
-    """
-    if norm == "linf":
-        return np.asarray(np.abs(rows).max(axis=1, initial=0.0))
-    upward = 1.0 + (rows.shape[1] + 8) * 2.0**-53
-    if norm == "l1":
-        return np.asarray(np.abs(rows).sum(axis=1) * upward)
-    return np.asarray(np.sqrt(np.square(rows).sum(axis=1)) * upward)
+def _check_norm(norm: object) -> None:
+    """One of the three norms."""
+    if not isinstance(norm, str) or norm not in NORMS:
+        raise ParameterError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}; the usual one is 'l2'.")

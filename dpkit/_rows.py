@@ -1,0 +1,125 @@
+"""Rows within a bound: every record of a block scaled so that its norm holds after rounding. Private to dpkit."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dpkit._checks import check_arrays, check_kind
+
+__all__ = ["clip_factors", "clip_rows", "normalize_factors", "normalize_rows", "norms_within"]
+
+Rows = NDArray[np.float64]
+
+_UNIT = 2.0**-53  # relative error of one rounding
+
+
+def clip_rows(rows: Rows, bound: float, norm: str) -> tuple[Rows, NDArray[np.bool_]]:
+    """Every row scaled down to a norm of at most `bound`, and which rows were within it as they came.
+
+    Rows that are not finite become zero, and are not within. Clipping twice is clipping once: the slack of the factor
+    is more than what the norm is rounded up by.
+
+    Args:
+        rows: float64, shape (n, d).
+        bound: from 2**-500 to 2**500.
+        norm: "l2", "l1" or "linf".
+
+    Returns:
+        float64 of shape (n, d), and bool of shape (n,).
+    """
+    rows, finite = _finite(rows)
+    exponents = _exponents(rows)
+    scaled = np.ldexp(rows, -exponents[:, np.newaxis])
+    norms = _norms_from_above(scaled, norm)
+    with np.errstate(over="ignore"):
+        within = norms <= np.ldexp(bound, -exponents)
+    factors = bound * _shrink(rows, norm) / np.where(within, 1.0, norms)
+    return np.where(within[:, np.newaxis], rows, scaled * factors[:, np.newaxis]), within & finite
+
+
+def normalize_rows(rows: Rows, bound: float, stability: float, norm: str) -> Rows:
+    """Every row times bound / (norm + stability), of a norm below `bound`; rows that are not finite become zero.
+
+    Args:
+        rows: float64, shape (n, d).
+        bound: from 2**-500 to 2**500.
+        stability: from 2**-500 to 2**500, in units of the rows.
+        norm: "l2", "l1" or "linf".
+
+    Returns:
+        float64 of shape (n, d). Entries below 2**-1074 of the larger of stability and the row's peak are lost.
+    """
+    rows, _ = _finite(rows)
+    exponents = np.maximum(_exponents(rows), np.frexp(stability)[1])
+    scaled = np.ldexp(rows, -exponents[:, np.newaxis])
+    lengths = _norms_from_above(scaled, norm) + np.ldexp(stability, -exponents)
+    factors = bound * _shrink(rows, norm) / lengths
+    return np.asarray(scaled * factors[:, np.newaxis])
+
+
+def clip_factors(norms: ArrayLike, bound: float) -> Rows:
+    """The factor min(1, bound / norm) of each norm, rounded so that factor * norm <= bound; 0 if it is no norm."""
+    norms, usable = _usable(norms)
+    outside = norms > bound
+    return _normal(np.where(outside, bound * (1.0 - 4 * _UNIT) / np.where(outside, norms, 1.0), 1.0), usable)
+
+
+def normalize_factors(norms: ArrayLike, bound: float, stability: float) -> Rows:
+    """The factor bound / (norm + stability) of each norm, rounded so that factor * norm < bound; 0 if it is no norm."""
+    norms, usable = _usable(norms)
+    halves = norms / 2 + stability / 2  # the whole could overflow
+    return _normal(bound / 2 * (1.0 - 8 * _UNIT) / halves, usable)
+
+
+def norms_within(norms: ArrayLike, bound: float) -> NDArray[np.bool_]:
+    """Which norms are at most `bound`; what is no norm is not."""
+    norms, usable = _usable(norms)
+    return np.asarray(usable & (norms <= bound))
+
+
+def _usable(norms: ArrayLike) -> tuple[Rows, NDArray[np.bool_]]:
+    """Norms as float64, zero where a number is no norm, and where they are usable."""
+    numbers = np.asarray(check_arrays("norms", norms))
+    check_kind("norms", numbers)
+    numbers = numbers.astype(np.float64)
+    usable = np.isfinite(numbers) & (numbers >= 0)
+    return np.where(usable, numbers, 0.0), usable
+
+
+def _normal(factors: Rows, usable: NDArray[np.bool_]) -> Rows:
+    """Factors, zero where not usable or so small that they were rounded by more than their relative share."""
+    return np.where(usable & (factors >= np.finfo(np.float64).tiny), factors, 0.0)
+
+
+def _finite(rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
+    """Rows with zeros for those that are not finite, and which are."""
+    finite = np.isfinite(np.abs(rows).max(axis=1, initial=0.0))
+    return np.where(finite[:, np.newaxis], rows, 0.0), finite
+
+
+def _exponents(rows: Rows) -> NDArray[np.int32]:
+    """Powers of two that scale each row to a largest entry in [1/2, 1), so that no square overflows."""
+    return np.asarray(np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1], dtype=np.int32)
+
+
+def _norms_from_above(rows: Rows, norm: str) -> Rows:
+    """Norms of rows with entries in [-1, 1], rounded up.
+
+    A sum of d numbers of one sign is off by at most d roundings of 2**-53 in any order; eight more cover the squares,
+    the root, this product and what underflows.
+    """
+    if norm == "linf":
+        return np.asarray(np.abs(rows).max(axis=1, initial=0.0))
+    upward = 1.0 + (rows.shape[1] + 8) * _UNIT
+    if norm == "l1":
+        return np.asarray(np.abs(rows).sum(axis=1) * upward)
+    return np.asarray(np.sqrt(np.square(rows).sum(axis=1)) * upward)
+
+
+def _shrink(rows: Rows, norm: str) -> float:
+    """One, less the room for the roundings of a factor and a product, and for the norm's that is taken of the result.
+
+    The first are four; the second take d + 12 as in :func:`_norms_from_above`, beside the d + 8 that it adds.
+    """
+    return 1.0 - (32 + (0 if norm == "linf" else 2 * rows.shape[1])) * _UNIT
