@@ -20,6 +20,7 @@ __all__ = [
     "check_finite_up",
     "check_kind",
     "check_positive",
+    "check_positive_down",
     "check_real",
     "check_within",
 ]
@@ -73,12 +74,24 @@ def check_count(name: str, value: Any, advice: str, least: int = 1) -> int:
 def check_finite_up(name: str, value: Any, advice: str) -> float:
     """A finite float that is not below the number that came."""
     rounded = check_finite(name, value, advice)
+    if Fraction(rounded) >= _exact(value, rounded):
+        return rounded
+    return check_finite(name, math.nextafter(rounded, math.inf), advice)
+
+
+def check_positive_down(name: str, value: Any, advice: str) -> float:
+    """A finite float > 0 that is not above the number that came."""
+    rounded = check_positive(name, value, advice)
+    if Fraction(rounded) <= _exact(value, rounded):
+        return rounded
+    return check_positive(name, math.nextafter(rounded, 0.0), advice)
+
+
+def _exact(value: Any, rounded: float) -> Fraction:
+    """The rational number that came; what cannot say it counts as its float."""
     if isinstance(value, Rational):
-        exact = Fraction(int(value.numerator), int(value.denominator))
-    else:
-        ratio = getattr(value, "as_integer_ratio", rounded.as_integer_ratio)
-        exact = Fraction(*ratio())
-    return rounded if Fraction(rounded) >= exact else check_finite(name, math.nextafter(rounded, math.inf), advice)
+        return Fraction(int(value.numerator), int(value.denominator))
+    return Fraction(*getattr(value, "as_integer_ratio", rounded.as_integer_ratio)())
 
 
 def check_arrays(name: str, value: Any) -> Any:

@@ -9,6 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accountants.events import Event, Gaussian, Laplace
+from accountants.relation import Relation
+from dpkit._calibrate import gaussian_multiplier, laplace_multiplier
+from dpkit._spread import (
+    check_level,
+    gaussian_half_width,
+    gaussian_variance,
+    laplace_half_width,
+    laplace_variance,
+)
 from dpkit.bounded import Bounded
 from dpkit.entropy import Source
 from dpkit.mechanism import Recorder, Release, Sampling, check_multiplier, check_query, product_up, publish
@@ -45,6 +54,36 @@ class GaussianMechanism:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise_multiplier", check_multiplier(self.noise_multiplier))
+
+    @classmethod
+    def for_epsilon(cls, epsilon: float, *, delta: float, relation: Relation | str) -> GaussianMechanism:
+        """Return the mechanism with the least noise for one release at this cost.
+
+        Guarantee: the exact delta at epsilon is at most delta, and a ledger finds at most epsilon at delta
+        (``test_gaussian_for_epsilon_is_private_and_least``). Within 1e-12 of the least noise multiplier for epsilon in
+        [1e-6, 1e3] and delta in [1e-300, 0.5]; beyond it is private all the same.
+
+        Args:
+            epsilon: what the release may cost, > 0; rounded down to a float64.
+            delta: in (0, 1); rounded down.
+            relation: which data sets are neighbours; where a record is replaced, the noise doubles.
+
+        Returns:
+            A Gaussian mechanism. For plans of many releases, or sampled ones: ``accountants.calibrate``.
+
+        Raises:
+            ParameterError: a parameter is out of range.
+            RelationError: the relation is none of accountants'.
+
+        Example:
+            >>> GaussianMechanism.for_epsilon(1.0, delta=1e-5, relation="add_remove").noise_multiplier
+            3.7306316348159596
+
+        References:
+            Balle & Wang 2018, Theorem 8 and Algorithm 1. The classic sqrt(2 log(1.25/delta))/epsilon is larger for
+            epsilon < 1, and not private at epsilon = 10 (``test_the_classic_formula_is_a_baseline_only``).
+        """
+        return cls(gaussian_multiplier(epsilon, delta, relation))
 
     def event(self, query: Bounded) -> Event:
         """Return the event of one release of `query`, without sampling.
@@ -87,6 +126,54 @@ class GaussianMechanism:
         check_query(query, ("l2", "l1"))
         return covering_stddev(product_up(self.noise_multiplier, query.bound))
 
+    def variance(self, query: Bounded) -> float:
+        """Return the variance of each coordinate's noise: the mean square around the query's real value.
+
+        Guarantee: an upper bound at every value, off by less than 1e-15 of itself
+        (``test_gaussian_variance_at_every_center``). Casting to float32 comes on top.
+
+        Args:
+            query: a value bounded in l2 or l1.
+
+        Returns:
+            stddev², rounded up; in squared units of the value.
+
+        Raises:
+            UnboundedError: a bare array came.
+            BoundError: the norm is linf, or the bound is 0.
+            ParameterError: the noise is out of range.
+
+        Example:
+            >>> round(GaussianMechanism(2.0).variance(Bounded(np.zeros(3), 0.5)), 6)
+            1.000015
+        """
+        return gaussian_variance(self.stddev(query))
+
+    def interval(self, query: Bounded, *, level: float) -> float:
+        """Return how far a coordinate's noise reaches at most, with a probability of at least `level`.
+
+        Guarantee: at every real value of the query (``test_gaussian_intervals_hold_at_every_center``). Casting to
+        float32 comes on top.
+
+        Args:
+            query: a value bounded in l2 or l1.
+            level: in (0, 1), of one coordinate; for all d of them at once give 1 - (1 - level)/d.
+
+        Returns:
+            Half-width in units of the value, a multiple of the lattice step, at most two steps (1/512 of stddev) above
+            the quantile of real Gaussian noise.
+
+        Raises:
+            UnboundedError: a bare array came.
+            BoundError: the norm is linf, or the bound is 0.
+            ParameterError: level or the noise is out of range.
+
+        Example:
+            >>> round(GaussianMechanism(1.0).interval(Bounded(np.zeros(3), 1.0), level=0.95), 2)
+            1.96
+        """
+        return gaussian_half_width(self.stddev(query), check_level(level))
+
     def release(
         self,
         query: Bounded,
@@ -104,7 +191,8 @@ class GaussianMechanism:
             entropy: source of randomness; None means ``dpkit.entropy.system()``.
 
         Returns:
-            Release of float64 arrays in the structure of the query.
+            Release in the structure of the query and its kinds of arrays; float32 stays float32, integers become
+            float64. Casting the float64 lattice value is post-processing.
 
         Raises:
             UnboundedError: a bare array came.
@@ -151,6 +239,34 @@ class LaplaceMechanism:
     def __post_init__(self) -> None:
         object.__setattr__(self, "noise_multiplier", check_multiplier(self.noise_multiplier))
 
+    @classmethod
+    def for_epsilon(cls, epsilon: float, *, delta: float = 0.0, relation: Relation | str) -> LaplaceMechanism:
+        """Return the mechanism with the least noise for one release at this cost.
+
+        Guarantee: the release is (epsilon, delta)-private in exact arithmetic, and for delta > 0 a ledger finds at most
+        epsilon at delta (``test_laplace_for_epsilon_is_private_and_least``). Within 1e-13 of the least multiplier.
+
+        Args:
+            epsilon: what the release may cost, > 0; rounded down to a float64.
+            delta: in [0, 1); rounded down. It helps little: epsilon may be larger by -2 log(1 - delta).
+            relation: which data sets are neighbours; where a record is replaced, the noise doubles.
+
+        Returns:
+            A Laplace mechanism. For plans of many releases, or sampled ones: ``accountants.calibrate``.
+
+        Raises:
+            ParameterError: a parameter is out of range.
+            RelationError: the relation is none of accountants'.
+
+        Example:
+            >>> LaplaceMechanism.for_epsilon(0.5, relation="replace_one").noise_multiplier
+            4.0
+
+        References:
+            Dwork, McSherry, Nissim & Smith 2006, Proposition 1; Balle, Barthe & Gaboardi 2018, Theorem 3 for delta > 0.
+        """
+        return cls(laplace_multiplier(epsilon, delta, relation))
+
     def event(self, query: Bounded) -> Event:
         """Return the event of one release of `query`, without sampling.
 
@@ -192,6 +308,53 @@ class LaplaceMechanism:
         check_query(query, ("l1",))
         return product_up(self.noise_multiplier, query.bound)
 
+    def variance(self, query: Bounded) -> float:
+        """Return the variance of each coordinate's noise: the mean square around the query's real value.
+
+        Guarantee: an upper bound at every value, off by less than 1e-14 of itself
+        (``test_laplace_variance_at_every_center``). Casting to float32 comes on top.
+
+        Args:
+            query: a value bounded in l1.
+
+        Returns:
+            2 scale² + step²/12 + step⁴/(120 scale²), rounded up; in squared units of the value.
+
+        Raises:
+            UnboundedError: a bare array came.
+            BoundError: the norm is not l1, or the bound is 0.
+            ParameterError: the noise is out of range.
+
+        Example:
+            >>> round(LaplaceMechanism(2.0).variance(Bounded(np.zeros(3), 0.5, "l1")), 6)
+            2.0
+        """
+        return laplace_variance(self.scale(query))
+
+    def interval(self, query: Bounded, *, level: float) -> float:
+        """Return how far a coordinate's noise reaches at most, with a probability of at least `level`.
+
+        Guarantee: at every real value of the query (``test_laplace_intervals_hold_at_every_center``). Casting to
+        float32 comes on top.
+
+        Args:
+            query: a value bounded in l1.
+            level: in (0, 1), of one coordinate; for all d of them at once give 1 - (1 - level)/d.
+
+        Returns:
+            Half-width in units of the value: the least multiple of the lattice step, up to the rounding of a logarithm.
+
+        Raises:
+            UnboundedError: a bare array came.
+            BoundError: the norm is not l1, or the bound is 0.
+            ParameterError: level or the noise is out of range.
+
+        Example:
+            >>> round(LaplaceMechanism(1.0).interval(Bounded(np.zeros(3), 1.0, "l1"), level=0.95), 2)
+            3.0
+        """
+        return laplace_half_width(self.scale(query), check_level(level))
+
     def release(
         self,
         query: Bounded,
@@ -209,7 +372,8 @@ class LaplaceMechanism:
             entropy: source of randomness; None means ``dpkit.entropy.system()``.
 
         Returns:
-            Release of float64 arrays in the structure of the query.
+            Release in the structure of the query and its kinds of arrays; float32 stays float32, integers become
+            float64. Casting the float64 lattice value is post-processing.
 
         Raises:
             UnboundedError: a bare array came.
