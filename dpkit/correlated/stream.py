@@ -1,0 +1,342 @@
+r"""Correlated noise as a stream: one row for each step, on a lattice, and one Gaussian event for all of them.
+
+In step t the sum :math:`x_t` of that step's contributions gets the row :math:`n_t`, and :math:`y_t = x_t + n_t` is
+released. The rows cancel in sums over steps. For a *strategy* C, lower triangular with ones on its diagonal, they are
+:math:`n = C^{-1} Z`, where the rows of Z are independent; for a tree, whose strategy has a row for each node, another
+left inverse takes the place of :math:`C^{-1}`.
+
+*On the lattice.* Z is drawn first, in integers: multiples of a step g that depends on parameters only. Were the linear
+map applied in real numbers, or in floats, the low digits of :math:`n_t` would tell about earlier draws, and y would
+pass them on: a query plus such noise is no Gaussian mechanism. So the map is applied in integers and rounded to the
+lattice, where the query lies too. With any integer function :math:`F_t`,
+
+.. math:: y_t = x_t + n_t,\qquad n_t = Z_t - F_t(n_1, \dots, n_{t-1}).
+
+*Why it is one Gaussian.* Given :math:`y_1, \dots, y_{t-1}`, whoever knows the data knows all earlier n = y - x, so that
+:math:`y_t` is a discrete Gaussian around the lattice point :math:`m_t = x_t - F_t(y - x)`. Where
+:math:`F_t(n) = \sum_{k\ge1} c_k n_{t-k} + e_t(n)`, other data x' with the same past move the centre by
+
+.. math:: m_t - m_t' = \sum_{k\ge0} c_k (x_{t-k} - x'_{t-k}) + (e_t' - e_t),
+
+row t of :math:`C(x - x')` and the difference of two roundings, at most :math:`\delta g` a coordinate. So on every path
+:math:`\sum_t \|m_t - m_t'\|^2 \le (\Delta (B + g\sqrt d) + \delta g \sqrt{n d})^2` for bound B, d coordinates, n steps
+and :math:`\Delta` from :mod:`accountants.sensitivity`; :math:`g\sqrt d` is what rounding a query to the lattice adds.
+Each draw is a real Gaussian, post-processed, by the smoothing lemma of docs/noise.md, and Gaussians whose squared
+distances sum to at most :math:`\mu^2` on every path are no worse than one Gaussian at distance :math:`\mu` (Smith &
+Thakurta 2022, arXiv 2210.17520), however x_t depends on what was released before. The noise is drawn larger by what the
+roundings can cost, so that the event is the sensitivity's Gaussian for the noise multiplier that was typed. A tree pays
+no δ: see :mod:`dpkit.correlated.tree`.
+
+That some number leaves int64, or float64's integers, has a probability below 1e-200, which no data can change.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from accountants.events import Gaussian
+from accountants.participation import Participation
+from accountants.sensitivity import Sensitivity
+from dpkit._checks import check_arrays, check_count, check_positive
+from dpkit.bounded import Bounded, opened, rebuild, shapes
+from dpkit.entropy import Source, _process, is_secure, resolve
+from dpkit.errors import BoundError, EntropyError, ExhaustedError, ParameterError
+from dpkit.mechanism import check_multiplier, check_query, product_up
+from dpkit.samplers import covering_stddev, discrete_gaussian, lattice_step, root_up
+
+__all__ = ["NoiseStream"]
+
+Rows = NDArray[np.int64]
+
+_FINER_BITS = 26  # 2**-26 of the mechanisms' lattice: a step is between 2**-37 and 2**-36 of the noise
+_MOST_STEPS = 1 << 20
+_REACH = 2.0**62  # queries are clamped to this many lattice steps: the noise still fits beside them
+_MOST_COVER = Fraction(1, 16)
+
+
+class NoiseStream(ABC):
+    """What the streams of correlated noise have in common; make a TreeNoise, BandedNoise or BufferedToeplitzNoise.
+
+    A stream is passed through once, one row a step. It keeps a bounded number of rows however many steps there are.
+    One thread at a time; copies, pickles and forks are refused, because a second run of the same noise would be a
+    second release.
+
+    Guarantee: if every step's query is bounded by `bound` and is noised by :meth:`add`, all releases together are the
+    Gaussian mechanism that :meth:`event` says, for records whose steps keep to the participation
+    (``test_noise_covers_lattice_and_roundings``, ``test_released_rows_are_query_and_noise_exactly``). No row comes
+    twice (``test_no_copies_no_forks``).
+
+    Attributes:
+        noise_multiplier: standard deviation of the independent noise Z / bound, as it was typed.
+        bound: the l2 norm of one contribution.
+        steps: how many rows there are.
+        step: the lattice step g, a power of two that depends on parameters only, in units of the value.
+        stddev: what Z is drawn with: noise_multiplier * bound, a little larger, in units of the value.
+    """
+
+    __slots__ = (
+        "_drawn",
+        "_like",
+        "_lock",
+        "_process",
+        "_source",
+        "bound",
+        "noise_multiplier",
+        "stddev",
+        "step",
+        "steps",
+    )
+
+    def __init__(
+        self,
+        like: Any,
+        noise_multiplier: float,
+        bound: float,
+        steps: int,
+        entropy: Source | None,
+        *,
+        drift: Fraction,
+    ) -> None:
+        """Check what all streams are told; `drift` is δ, by how much two roundings of one row can differ."""
+        self._like = _outline(check_arrays("like", like))
+        self.noise_multiplier = check_multiplier(noise_multiplier)
+        self.bound = check_positive("bound", bound, "it is the l2 norm of one record's contribution to one step.")
+        self.steps = check_steps(steps)
+        self.step = lattice_step(product_up(self.noise_multiplier, self.bound)) * 2.0**-_FINER_BITS
+        self.stddev = self._covering(drift)
+        self._source = resolve(entropy)
+        self._lock = threading.Lock()
+        self._process = _process()
+        self._drawn = 0
+
+    @property
+    def secure(self) -> bool:
+        """Whether the noise comes from cryptographic randomness."""
+        return is_secure(self._source)
+
+    @property
+    def remaining(self) -> int:
+        """How many rows are left."""
+        return self.steps - self._drawn
+
+    def next(self) -> Any:
+        """Draw the noise of the next step.
+
+        Guarantee: every number is a multiple of `step`. If the query of the step is one too, which a sum of
+        ``FlatClip`` is for noise multipliers up to 64, then float64 query plus float64 row is what :meth:`add` returns.
+        Adding in float32, or to a query of other numbers, has no such guarantee: use :meth:`add`.
+
+        Returns:
+            float64 array or dict of arrays, in the structure of `like`.
+
+        Raises:
+            ExhaustedError: all steps have been drawn.
+            EntropyError: the process was forked after the stream was made.
+
+        Example:
+            >>> from dpkit.correlated import TreeNoise
+            >>> stream = TreeNoise(np.zeros(3), noise_multiplier=1.0, bound=1.0, steps=8)
+            >>> stream.next().shape, stream.remaining
+            ((3,), 7)
+        """
+        return rebuild(self._drawn_row() * self.step, self._like)
+
+    def add(self, query: Bounded) -> Any:
+        """Return the query of the next step with its noise.
+
+        The query is rounded to the lattice and added in integers; the sum is rounded to float64.
+
+        Args:
+            query: the sum of the step's contributions, in the structure of `like`, bounded in l2 or l1 by the stream's
+                bound at most.
+
+        Returns:
+            Array or dict of arrays, of the query's kinds as in every release. It is not a release of its own: record
+            :meth:`event` once, beforehand.
+
+        Raises:
+            UnboundedError: a bare array came.
+            BoundError: the query's bound is larger than the stream's, its norm is linf, or its structure differs.
+            ParameterError: the query is not finite.
+            ExhaustedError: all steps have been drawn.
+            EntropyError: the process was forked after the stream was made.
+
+        Example:
+            >>> from dpkit.clip import FlatClip
+            >>> from dpkit.correlated import TreeNoise
+            >>> stream = TreeNoise(np.zeros(3), noise_multiplier=1.0, bound=1.0, steps=8)
+            >>> stream.add(FlatClip(1.0).sum(np.ones((5, 3)))).dtype
+            dtype('float64')
+        """
+        check_query(query, ("l2", "l1"))
+        if query.bound > self.bound:
+            raise BoundError(
+                f"query's bound must be <= {self.bound!r}, got {query.bound!r}; make the stream with the clip's bound."
+            )
+        if shapes(query.value) != shapes(self._like):
+            raise BoundError(
+                f"query must have the shapes {shapes(self._like)}, got {shapes(query.value)}; make the stream with "
+                "like=."
+            )
+        vector, back = opened(query.value)
+        if not np.isfinite(vector).all():
+            raise ParameterError(
+                "query must be finite, got NaN or an infinity; sum clipped records: FlatClip(...).sum."
+            )
+        with np.errstate(over="ignore"):
+            grains = np.rint(np.clip(vector / self.step, -_REACH, _REACH)).astype(np.int64)
+        return back((grains + self._drawn_row()) * self.step)
+
+    def event(self, participation: Participation) -> Gaussian:
+        """Return the one event of all steps together: record it once, before the first.
+
+        Args:
+            participation: which steps one record may take part in; its steps are the stream's.
+
+        Returns:
+            ``Gaussian(noise_multiplier / sensitivity)``, rounded down.
+
+        Raises:
+            ParameterError: the participation is of another number of steps.
+
+        Example:
+            >>> from dpkit.correlated import TreeNoise
+            >>> stream = TreeNoise(np.zeros(3), noise_multiplier=4.0, bound=1.0, steps=8)
+            >>> round(stream.event(Participation(steps=8, max_participations=1)).noise_multiplier, 9)
+            2.0
+        """
+        return self.sensitivity(participation).event(self.noise_multiplier)
+
+    def sensitivity(self, participation: Participation) -> Sensitivity:
+        """Return what one record may change in all steps together, relative to the bound.
+
+        Args:
+            participation: which steps one record may take part in; its steps are the stream's.
+
+        Returns:
+            The l2 sensitivity of the strategy, rounded up, and whether it is exact but for that or a bound.
+
+        Raises:
+            ParameterError: the participation is of another number of steps.
+
+        Example:
+            >>> from dpkit.correlated import TreeNoise
+            >>> stream = TreeNoise(np.zeros(3), noise_multiplier=1.0, bound=1.0, steps=8)
+            >>> round(stream.sensitivity(Participation(steps=8)).value ** 2, 9)
+            120.0
+        """
+        if not isinstance(participation, Participation):
+            raise ParameterError(
+                f"participation must be a Participation, got {type(participation).__name__}; say in which steps one "
+                f"record may be: accountants.participation.Participation(steps={self.steps}, min_separation=...)."
+            )
+        if participation.steps != self.steps:
+            raise ParameterError(
+                f"participation must have the stream's {self.steps} steps, got {participation.steps}; give one number."
+            )
+        return self._sensitivity(participation)
+
+    @abstractmethod
+    def prefix_variance(self) -> NDArray[np.float64]:
+        """Return the variance of the noise in the sum of the first t rows: shape (steps,), in units of stddev²."""
+
+    @abstractmethod
+    def _sensitivity(self, participation: Participation) -> Sensitivity:
+        """The sensitivity under a participation of the right number of steps."""
+
+    @abstractmethod
+    def _advance(self, draw: Callable[[], Rows]) -> Rows:
+        """The next row in lattice steps, from fresh rows of Z; the state changes last."""
+
+    def _drawn_row(self) -> Rows:
+        """The next row in lattice steps."""
+        if self._process != _process():  # before the lock, which another thread may have held at the fork
+            raise EntropyError(
+                "a noise stream may not be used after a fork: two processes would release the same steps; make a new "
+                "stream in the new process, and record its event."
+            )
+        with self._lock:
+            if self.remaining == 0:
+                raise ExhaustedError(
+                    f"all {self.steps} rows of this stream have been drawn; its event covers no more: make a new "
+                    "stream and record its event."
+                )
+            row = self._advance(self._fresh)
+            self._drawn += 1
+            return row
+
+    def _fresh(self) -> Rows:
+        """A fresh row of Z in lattice steps."""
+        return discrete_gaussian(self._dim, self.stddev / self.step, self._source)
+
+    @property
+    def _dim(self) -> int:
+        return _size(self._like)
+
+    def _covering(self, drift: Fraction) -> float:
+        """The standard deviation of Z: larger by what the lattice and all roundings can cost."""
+        dim = check_count("like", self._dim, "give arrays with at least one number.")
+        corners = Fraction(root_up(Fraction(dim))) + drift * Fraction(root_up(Fraction(dim * self.steps)))
+        moved = corners * Fraction(self.step) / Fraction(self.bound)
+        if moved > _MOST_COVER:
+            raise ParameterError(
+                "noise_multiplier must be smaller for so many numbers and steps: rounding would cost more than 1/16 of "
+                f"the noise, got {self.noise_multiplier!r} for {dim} numbers; split the value into several streams."
+            )
+        return covering_stddev(product_up(self.noise_multiplier, self.bound, 1 + moved))
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        """Copy, deepcopy and pickle all come here."""
+        raise EntropyError(
+            "a noise stream may not be copied or pickled: both copies would release the same steps; make a new stream "
+            "and record its event."
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(noise_multiplier={self.noise_multiplier}, bound={self.bound}, steps={self.steps}, "
+            f"remaining={self.remaining}, secure={self.secure})"
+        )
+
+
+def check_steps(steps: Any) -> int:
+    """The number of steps, or an error."""
+    count = check_count("steps", steps, "give a public number.")
+    if count > _MOST_STEPS:
+        raise ParameterError(f"steps must be <= {_MOST_STEPS}, got {count}; use several streams, one after the other.")
+    return count
+
+
+def check_numbers(name: str, given: ArrayLike) -> list[float]:
+    """Finite numbers in one dimension, or an error."""
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError):
+        raise ParameterError(f"{name} must be numbers in one dimension, got lists without one shape.") from None
+    if array.dtype.kind not in "iuf" or array.ndim != 1 or not np.isfinite(array).all():
+        raise ParameterError(
+            f"{name} must be finite numbers in one dimension, got {array.ndim} dimensions of "
+            f"{array.dtype.type.__name__}, or an infinity or NaN; give a list of numbers."
+        )
+    return [float(number) for number in array]
+
+
+def _outline(value: Any) -> Any:
+    """Arrays of the same shapes that hold nothing."""
+    if isinstance(value, Mapping):
+        return {name: _outline(array) for name, array in value.items()}
+    return np.broadcast_to(np.empty(()), tuple(value.shape))
+
+
+def _size(like: Any) -> int:
+    """How many numbers there are in a structure."""
+    arrays = like.values() if isinstance(like, Mapping) else (like,)
+    return sum(math.prod(array.shape) for array in arrays)

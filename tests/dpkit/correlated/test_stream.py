@@ -1,0 +1,287 @@
+"""What all streams do: noise that covers every rounding, one pass, no copies, one event."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accountants import Ledger
+from accountants.errors import InsecureReleaseError
+from accountants.events import Gaussian
+from accountants.participation import Participation
+from dpkit.bounded import Bounded
+from dpkit.clip import FlatClip
+from dpkit.correlated import BandedNoise, BufferedToeplitzNoise, NoiseStream, TreeNoise
+from dpkit.correlated.toeplitz import _drift
+from dpkit.entropy import seeded
+from dpkit.errors import BoundError, EntropyError, ExhaustedError, ParameterError, UnboundedError
+from dpkit.mechanism import Release
+
+KINDS = {
+    "tree": (TreeNoise, {}, Fraction(0)),
+    "banded": (BandedNoise, {"bands": 4}, Fraction(2)),
+    "buffered": (
+        BufferedToeplitzNoise,
+        {"output_scale": [0.25, 0.125], "buf_decay": [0.875, 0.5]},
+        _drift((1 << 29, 1 << 28), (7 << 28, 1 << 30), 16),
+    ),
+}
+EACH = pytest.mark.parametrize("kind", KINDS)
+NOISE = st.floats(1e-3, 1e3)
+BOUNDS = st.floats(1e-6, 1e6)
+
+
+def _make(kind, like=None, noise_multiplier=1.0, bound=1.0, steps=16, entropy=None):
+    made, chosen, _ = KINDS[kind]
+    like = np.zeros(3) if like is None else like
+    return made(like, noise_multiplier=noise_multiplier, bound=bound, steps=steps, entropy=entropy, **chosen)
+
+
+def _root(number):
+    """A rational number >= the root, by less than 2**-30 of it."""
+    return Fraction(int((number << 80) ** 0.5) + (1 << 20), 1 << 40)
+
+
+@EACH
+@given(NOISE, BOUNDS, st.integers(1, 10**12))
+def test_noise_covers_lattice_and_roundings(kind, noise_multiplier, bound, dim):
+    """drawn² - (4g)² >= (z (B + g sqrt(d) + δ g sqrt(n d)))², in exact arithmetic; a sensitivity is at least 1."""
+    like = np.broadcast_to(0.0, (dim,))
+    try:
+        stream = _make(kind, like, noise_multiplier, bound)
+    except ParameterError as error:
+        assert "rounding would cost more than 1/16" in str(error)
+        assert noise_multiplier * dim**0.5 > 2.0**26
+        return
+    g, drift = Fraction(stream.step), KINDS[kind][2]
+    moved = Fraction(bound) + g * _root(dim) + drift * g * _root(16 * dim)
+    assert Fraction(stream.stddev) ** 2 - (4 * g) ** 2 >= (Fraction(noise_multiplier) * moved) ** 2
+    assert stream.stddev <= noise_multiplier * bound * (1 + 8e-6) * float(moved / Fraction(bound)) * (1 + 1e-9)
+    assert g <= Fraction(noise_multiplier) * Fraction(bound) * (1 + Fraction(1, 2**52)) / 2**36 < 2 * g
+
+
+@EACH
+def test_many_numbers_cost_little(kind):
+    """A million numbers and the event's noise: 1e-5 more is drawn."""
+    stream = _make(kind, np.broadcast_to(0.0, (10**6,)))
+    assert stream.stddev <= 1 + 9e-6
+
+
+@EACH
+@given(st.integers(0, 2**64), st.floats(0.1, 64), st.data())
+def test_released_rows_are_query_and_noise_exactly(kind, seed, noise_multiplier, data):
+    """Integers: the query's nearest lattice point plus the row that next() gives; the sum is rounded once."""
+    numbers = st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3)
+    noise, noisy = (_make(kind, noise_multiplier=noise_multiplier, entropy=seeded(seed)) for _ in range(2))
+    for _ in range(5):
+        query = np.array(data.draw(numbers))
+        row, released = noise.next(), noisy.add(Bounded(query, 1.0))
+        for x, n, y in zip(query, row, released, strict=True):
+            grains = Fraction(n) / Fraction(noise.step)
+            assert grains.denominator == 1
+            assert y == float((round(Fraction(x) / Fraction(noise.step)) + grains) * Fraction(noise.step))
+
+
+@EACH
+@given(st.integers(0, 2**64), st.floats(0.01, 64), st.floats(1e-3, 1e3))
+def test_clipped_sums_are_on_the_lattice(kind, seed, noise_multiplier, bound):
+    """Float64 addition of the row that next() gives is then the same release."""
+    noise, noisy = (_make(kind, noise_multiplier=noise_multiplier, bound=bound, entropy=seeded(seed)) for _ in range(2))
+    records = np.random.default_rng(seed).normal(size=(4, 3)) * bound
+    for _ in range(5):
+        query = FlatClip(bound).sum(records)
+        assert (noisy.add(query) == query.value + noise.next()).all()
+
+
+@EACH
+def test_huge_queries_saturate(kind):
+    stream = _make(kind, entropy=seeded(1))
+    released = stream.add(Bounded(np.array([1e300, -1e300, 0.0]), 1.0))
+    reach = 2.0**62 * stream.step
+    assert np.allclose(released, [reach, -reach, 0.0], atol=50)
+
+
+@EACH
+def test_rows_have_the_structure_that_was_given(kind):
+    like = {"w": np.ones((2, 2), dtype=np.float32), "b": np.zeros(())}
+    stream = _make(kind, like)
+    for value, kind_of_w in ((stream.next(), np.float64), (stream.add(Bounded(like, 1.0)), np.float32)):
+        assert list(value) == ["w", "b"]
+        assert (value["w"].shape, value["b"].shape) == ((2, 2), ())
+        assert (value["w"].dtype, value["b"].dtype) == (kind_of_w, np.float64)
+
+
+@EACH
+def test_one_stream_is_one_pass(kind):
+    stream = _make(kind, steps=4)
+    assert stream.secure
+    for left in (3, 2, 1, 0):
+        stream.next()
+        assert stream.remaining == left
+    for call in (stream.next, lambda: stream.add(Bounded(np.zeros(3), 1.0))):
+        with pytest.raises(ExhaustedError, match="all 4 rows"):
+            call()
+
+
+FORK = """
+import os, sys
+import numpy as np
+from tests.dpkit.correlated.test_stream import KINDS, _make
+start, end = os.pipe()[::-1]
+streams = [_make(kind) for kind in KINDS]
+for stream in streams:
+    stream.next()
+if os.fork() == 0:
+    verdicts = []
+    for stream in streams:
+        try:
+            stream.next()
+            verdicts.append("drew")
+        except Exception as error:
+            verdicts.append(type(error).__name__)
+    os.write(start, " ".join(verdicts).encode())
+    os._exit(0)
+os.wait()
+print(os.read(end, 1000).decode(), [stream.remaining for stream in streams], streams[0].next().shape)
+"""
+
+
+@pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, pickle.dumps])
+@EACH
+def test_no_copies(kind, make):
+    with pytest.raises(EntropyError, match="may not be copied"):
+        make(_make(kind))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_no_copies_no_forks():
+    run = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout.split(" [")[0] == "EntropyError EntropyError EntropyError", run.stderr
+    assert run.stdout.endswith("[15, 15, 15] (3,)\n"), "the parent goes on"
+    for kind in KINDS:
+        test_no_copies(kind, copy.copy)
+
+
+@EACH
+def test_threads_share_a_stream_row_by_row(kind):
+    """Every row is given once: as multisets, rows of four threads are those of one."""
+    stream, rows = _make(kind, steps=200, entropy=seeded(3)), []
+    threads = [threading.Thread(target=lambda: rows.extend(tuple(stream.next()) for _ in range(50))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = _make(kind, steps=200, entropy=seeded(3))
+    assert sorted(rows) == sorted(tuple(alone.next()) for _ in range(200))
+
+
+class _Failing:
+    """A source that fails at one call."""
+
+    secure = True
+
+    def __init__(self, at):
+        self.source, self.calls, self.at = seeded(0), 0, at
+
+    def bytes(self, n):
+        self.calls += 1
+        if self.calls == self.at:
+            raise OSError
+        return self.source.bytes(n)
+
+
+@EACH
+def test_a_failed_draw_leaves_the_stream_as_it_was(kind):
+    for at in range(1, 12):
+        stream = _make(kind, steps=4, entropy=_Failing(at))
+        drawn, before = 0, None
+        while stream.remaining:
+            state = {name: getattr(stream, name) for name in type(stream).__slots__} | {"left": stream.remaining}
+            try:
+                stream.next()
+            except OSError:
+                before = state
+                after = {name: getattr(stream, name) for name in type(stream).__slots__} | {"left": stream.remaining}
+                assert all(after[name] is state[name] or after[name] == state[name] for name in state)
+            else:
+                drawn += 1
+        assert drawn == 4
+        assert at > 4 or before is not None
+
+
+@EACH
+def test_the_event_is_that_of_the_noise_that_was_typed(kind):
+    stream, allowed = _make(kind, noise_multiplier=4.0), Participation(steps=16, min_separation=8)
+    found = stream.sensitivity(allowed)
+    event = stream.event(allowed)
+    assert isinstance(event, Gaussian)
+    assert found.value >= 1
+    assert Fraction(event.noise_multiplier) * Fraction(found.value) <= 4
+    assert event.noise_multiplier * found.value >= 4 * (1 - 1e-15)
+    with pytest.raises(ParameterError, match="the stream's 16 steps, got 15"):
+        stream.event(Participation(steps=15))
+    with pytest.raises(ParameterError, match="participation must be a Participation, got int"):
+        stream.sensitivity(16)
+
+
+@EACH
+def test_a_ledger_sees_whether_a_seed_was_used(kind):
+    ledger = Ledger(relation="zero_out", unit="user", require_secure=True)
+    allowed = Participation(steps=16)
+    secure, open_ = _make(kind), _make(kind, entropy=seeded(1))
+    ledger.record(Release(None, secure.event(allowed), secure.secure))
+    with pytest.raises(InsecureReleaseError):
+        ledger.record(Release(None, open_.event(allowed), open_.secure))
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("query", "error", "message"),
+    [
+        (np.zeros(3), UnboundedError, "must be Bounded"),
+        (Bounded(np.zeros(3), 1.5), BoundError, "query's bound must be <= 1.0, got 1.5"),
+        (Bounded(np.zeros(3), 1.0, "linf"), BoundError, "norm must be l2 or l1"),
+        (Bounded(np.zeros(4), 1.0), BoundError, r"shapes \(3,\), got \(4,\)"),
+        (Bounded({"w": np.zeros(3)}, 1.0), BoundError, "shapes"),
+        (Bounded(np.array([0.0, np.nan, 0.0]), 1.0), ParameterError, "query must be finite"),
+    ],
+)
+def test_a_refused_query_takes_no_step(kind, query, error, message):
+    stream = _make(kind)
+    with pytest.raises(error, match=message):
+        stream.add(query)
+    assert stream.remaining == 16
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"noise_multiplier": 0.0}, "noise_multiplier must be finite and > 0"),
+        ({"bound": -1.0}, "bound must be finite and > 0"),
+        ({"bound": 1e-200}, "stddev must be in"),
+        ({"steps": 0}, "steps must be an integer >= 1"),
+        ({"steps": 2**20 + 1}, "steps must be <= 1048576"),
+        ({"like": np.zeros(0)}, "like must be an integer >= 1"),
+        ({"like": np.broadcast_to(0.0, (2**58,)), "noise_multiplier": 1e3}, "rounding would cost more than 1/16"),
+        ({"like": np.array(["a"])}, "like must hold real numbers"),
+    ],
+)
+def test_bad_parameters_are_refused(kind, chosen, message):
+    with pytest.raises(ParameterError, match=message):
+        _make(kind, **chosen)
+
+
+def test_a_stream_says_what_it_is_without_its_noise():
+    shown = repr(_make("tree", entropy=seeded(1)))
+    assert shown == "TreeNoise(noise_multiplier=1.0, bound=1.0, steps=16, remaining=16, secure=False)"
+    with pytest.raises(TypeError, match="abstract"):
+        NoiseStream(np.zeros(1), 1.0, 1.0, 4, None, drift=Fraction(0))
