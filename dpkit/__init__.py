@@ -11,7 +11,8 @@
                              Ledger ─► Accountant.epsilon(delta=…) ─► statement
 
 Modules in the order data flows: `entropy`, `bounded`, `clip`, `rotate`, `samplers`, `mechanism`, `continuous`,
-`discrete`, `batches`, `training` (the only place that imports torch), `federated` (the only one that sees secagg).
+`discrete`, `correlated`, `batches`, `training` (the only place that imports torch), `federated` (the only one that sees
+secagg).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dpkit import batches, entropy, federated, samplers
 from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
 from dpkit.continuous import GaussianMechanism, LaplaceMechanism
+from dpkit.correlated import BandedNoise, BufferedToeplitzNoise, TreeNoise
 from dpkit.discrete import DiscreteGaussianMechanism, ShareMechanism
 from dpkit.errors import (
     BackendError,
@@ -40,8 +42,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendError",
+    "BandedNoise",
     "BoundError",
     "Bounded",
+    "BufferedToeplitzNoise",
     "CoverageError",
     "DPKitError",
     "DiscreteGaussianMechanism",
@@ -56,6 +60,7 @@ __all__ = [
     "Release",
     "ShareMechanism",
     "StateError",
+    "TreeNoise",
     "UnboundedError",
     "batches",
     "entropy",
