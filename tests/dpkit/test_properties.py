@@ -145,8 +145,8 @@ def _law(name, drawn, step):
 def test_releases_have_the_law_of_their_event(name, noise_multiplier, bound):
     """Fifty thousand coordinates against the law of noise_multiplier * bound; a tenth more or less would be seen.
 
-    In the outer sixteenths a tenth is ten standard deviations of the count. A wrong convention of the parameter, variance
-    for deviation or a bound left out, is a factor of 1.4 and more.
+    In the outer sixteenths a tenth is ten standard deviations of the count. A wrong convention of the parameter, such
+    as variance for deviation, or a bound that is left out, is a factor of 1.4 and more.
     """
     make, norm = MECHANISMS[name]
     query = Bounded(np.zeros(50_000), bound, norm)
