@@ -75,3 +75,84 @@ def test_every_named_guarantee_test_exists():
     named = {(name, _name(path)) for path in MODULES for name in TEST_NAME.findall(path.read_text())}
     assert named, "guarantees name their tests"
     assert sorted((name, path) for name, path in named if f"def {name}(" not in tests) == []
+
+
+GENERATORS = re.compile(
+    r"((random|secrets)\b|numpy\.random|torch\.(rand|normal|manual_seed|seed|initial_seed|random|bernoulli|multinomial|poisson)"
+    r"|torch\.(default_generator|Generator|cuda\.(manual_)?seed|nn\.init)|os\.(urandom|getrandom)|uuid\.uuid[14])"
+)
+LAWS = ("normal", "uniform", "random", "exponential", "cauchy", "geometric", "log_normal", "bernoulli")
+METHODS = {"rvs", *(f"{law}_" for law in LAWS)}
+#: The only such names in the packages: the two sources themselves, and the demo's public digits and first weights.
+DRAWN = {
+    "dpkit/entropy.py": {"os.urandom"},
+    "secagg/prg.py": {"os.urandom"},
+    "dpkit/demo/data.py": {"numpy.random.default_rng"},
+    "dpkit/demo/model.py": {"torch.random.fork_rng", "torch.random.manual_seed"},
+}
+
+
+def _random_names(source):
+    """Everything in a module's code that draws random numbers by itself: generators of others, by full name."""
+    tree, known, found = ast.parse(source), {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known.update({name.asname or name.name.split(".")[0]: name.asname and name.name for name in node.names})
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            known.update({name.asname or name.name: f"{node.module}.{name.name}" for name in node.names})
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            found.add(_dotted(node, known))
+    whole = {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
+    return {name for name in whole if GENERATORS.match(name) or name.split(".")[-1] in METHODS}
+
+
+def _dotted(node, known):
+    """The full name of a chain of attributes; what it hangs on, if that is no name, is left out."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    if isinstance(node, ast.Name):
+        names.append(known.get(node.id) or node.id)
+    return ".".join(reversed(names))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_no_generator_but_entropy(path):
+    """No module draws from numpy's, torch's or Python's generators, global or not: all randomness is ``entropy``'s."""
+    whole = {name for name in _random_names(path.read_text()) if not DRAWN.get(_name(path), set()) & {name}}
+    assert whole == set()
+
+
+def test_what_is_allowed_to_draw_does():
+    assert {path: _random_names((ROOT / path).read_text()) for path in DRAWN} == DRAWN
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import random",
+        "from random import gauss",
+        "import numpy as np\nnp.random.normal()",
+        "import numpy\nnumpy.random.default_rng(0)",
+        "from numpy import random as r\nr.laplace()",
+        "from numpy.random import default_rng",
+        "import numpy.random as nr",
+        "import torch\ntorch.randn(3)",
+        "import torch as t\nt.manual_seed(0)",
+        "from torch import normal",
+        "import torch\ntorch.empty(3).normal_()",
+        "import torch\ntorch.Generator()",
+        "import torch\ntorch.nn.init.zeros_(w)",
+        "from torch.nn import init",
+        "from scipy.stats import norm\nnorm.rvs(3)",
+        "import os\nos.urandom(3)",
+        "import secrets",
+        "def f():\n    from os import urandom",
+    ],
+)
+def test_a_generator_would_be_seen(source):
+    assert _random_names(source)
