@@ -219,7 +219,10 @@ def noise_shares(
     require_draw(sampling)
     source = resolve(entropy)
     vectors, query, restore = _bounded_vectors(updates, clip)
-    vectors, query, restore = _rotated(vectors, query, restore, source) if rotate else (vectors, query, restore)
+    if rotate:
+        span = share_step(mechanism, bound=query.bound, plan=plan) * 2.0 ** (plan.value_bits - 1)
+        reach = query.bound if clip is not None else span * math.sqrt(plan.dim)  # no sum that fits is longer
+        vectors, query, restore = _rotated(vectors, query, restore, source, reach)
     if query.value.size != plan.dim:
         raise ParameterError(
             f"plan.dim must be the number of entries of an update, {query.value.size}"
@@ -344,12 +347,12 @@ def _common_bound(updates: Sequence[Any]) -> float:
 
 
 def _rotated(
-    vectors: list[Vector], query: Bounded, restore: Callable[[Vector], Any], source: Source
+    vectors: list[Vector], query: Bounded, restore: Callable[[Vector], Any], source: Source, reach: float
 ) -> tuple[list[Vector], Bounded, Callable[[Vector], Any]]:
-    """The same, after a public random rotation."""
+    """The same, after a public random rotation; entries are clamped to `reach`, which its rounding is counted for."""
     rotation = Rotation.draw(query.value.size, entropy=source)
-    rotated = [rotation.forward(vector) for vector in vectors]
-    bound = query.bound * (1.0 + rotation.norm_slack)
+    rotated = [rotation.forward(np.clip(vector, -reach, reach)) for vector in vectors]
+    bound = rotation.bound(query.bound, reach=reach)
     return rotated, Bounded(rotated[0], bound), lambda vector: restore(rotation.inverse(vector))
 
 
