@@ -18,14 +18,15 @@ from accountants import (
     ZCDPAccountant,
 )
 from accountants.testing import EVENTS, LAWS, Case
+from tests.laws.kept import Kept
 
 ACCOUNTANTS = [
-    PLDAccountant(),
-    RDPAccountant(),
-    RDPAccountant(conversion="mironov2017"),
-    RDPAccountant(orders=(1.25, 2, 5, 16, 64)),
-    GDPAccountant(),
-    ZCDPAccountant(),
+    Kept(PLDAccountant()),
+    Kept(RDPAccountant()),
+    Kept(RDPAccountant(conversion="mironov2017")),
+    Kept(RDPAccountant(orders=(1.25, 2, 5, 16, 64))),
+    Kept(GDPAccountant()),
+    Kept(ZCDPAccountant()),
 ]
 EXAMPLES = [(row, event) for row in EVENTS for event in row.examples]
 
