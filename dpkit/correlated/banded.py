@@ -75,7 +75,7 @@ class BandedNoise(NoiseStream):
         and its bands.
     """
 
-    __slots__ = ("_past", "_weights")
+    __slots__ = ("_weights",)
 
     def __init__(
         self,
@@ -94,7 +94,6 @@ class BandedNoise(NoiseStream):
         given = _root(bands) if coefficients is None else check_numbers("coefficients", coefficients)
         self._weights = _check_falling(given, steps)
         super().__init__(like, noise_multiplier, bound, steps, entropy, drift=_DRIFT)
-        self._past: tuple[Rows, ...] = ()  # the latest first
 
     @property
     def coefficients(self) -> NDArray[np.float64]:
@@ -121,12 +120,12 @@ class BandedNoise(NoiseStream):
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return toeplitz_sensitivity(self.coefficients, participation)
 
-    def _advance(self, draw: Callable[[], Rows]) -> Rows:
+    def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
+        """Kept are the latest rows, the last first."""
         row = draw()
-        if self._past:
-            row = row - combine(self._weights[1 : len(self._past) + 1], self._past)
-        self._past = (row, *self._past)[: len(self._weights) - 1]
-        return row
+        if kept:
+            row = row - combine(self._weights[1 : len(kept) + 1], kept)
+        return row, (row, *kept)[: len(self._weights) - 1]
 
 
 def _root(bands: Any) -> list[float]:

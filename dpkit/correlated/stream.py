@@ -83,11 +83,11 @@ class NoiseStream(ABC):
     """
 
     __slots__ = (
-        "_drawn",
         "_like",
         "_lock",
         "_process",
         "_source",
+        "_state",
         "bound",
         "noise_multiplier",
         "stddev",
@@ -115,7 +115,7 @@ class NoiseStream(ABC):
         self._source = resolve(entropy)
         self._lock = threading.Lock()
         self._process = _process()
-        self._drawn = 0
+        self._state: tuple[int, tuple[Rows, ...]] = (0, ())  # rows drawn, rows kept: replaced as one
 
     @property
     def secure(self) -> bool:
@@ -125,7 +125,7 @@ class NoiseStream(ABC):
     @property
     def remaining(self) -> int:
         """How many rows are left."""
-        return self.steps - self._drawn
+        return self.steps - self._state[0]
 
     def next(self) -> Any:
         """Draw the noise of the next step.
@@ -253,8 +253,8 @@ class NoiseStream(ABC):
         """The sensitivity under a participation of the right number of steps."""
 
     @abstractmethod
-    def _advance(self, draw: Callable[[], Rows]) -> Rows:
-        """The next row in lattice steps, from fresh rows of Z; the state changes last."""
+    def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
+        """The next row in lattice steps and the rows to keep, from what was kept and fresh rows of Z."""
 
     def _drawn_row(self) -> Rows:
         """The next row in lattice steps."""
@@ -264,13 +264,14 @@ class NoiseStream(ABC):
                 "stream in the new process, and record its event."
             )
         with self._lock:
-            if self.remaining == 0:
+            drawn, kept = self._state
+            if drawn == self.steps:
                 raise ExhaustedError(
                     f"all {self.steps} rows of this stream have been drawn; its event covers no more: make a new "
                     "stream and record its event."
                 )
-            row = self._advance(self._fresh)
-            self._drawn += 1
+            row, kept = self._advance(drawn, kept, self._fresh)
+            self._state = (drawn + 1, kept)
             return row
 
     def _fresh(self) -> Rows:

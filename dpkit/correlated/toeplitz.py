@@ -82,7 +82,7 @@ class BufferedToeplitzNoise(NoiseStream):
         McMahan, Xu & Zhang 2024 (arXiv 2408.08868); Dvijotham et al. 2024 (arXiv 2404.16706).
     """
 
-    __slots__ = ("_buffers", "_decays", "_scales")
+    __slots__ = ("_decays", "_scales")
 
     def __init__(
         self,
@@ -103,7 +103,6 @@ class BufferedToeplitzNoise(NoiseStream):
             output_scale, buf_decay = _root_buffers(buffers, steps)
         self._scales, self._decays = _check_buffers(output_scale, buf_decay)
         super().__init__(like, noise_multiplier, bound, steps, entropy, drift=_drift(self._scales, self._decays, steps))
-        self._buffers: tuple[Rows, ...] = ()
 
     @property
     def output_scale(self) -> NDArray[np.float64]:
@@ -141,16 +140,15 @@ class BufferedToeplitzNoise(NoiseStream):
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return toeplitz_sensitivity(_coefficients_up(self.output_scale, self.buf_decay, self.steps), participation)
 
-    def _advance(self, draw: Callable[[], Rows]) -> Rows:
+    def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
+        """Kept are the buffers, in 1/256 of a lattice step."""
         row = draw()
-        buffers = self._buffers or tuple(np.zeros_like(row) for _ in self._scales)
+        buffers = kept or tuple(np.zeros_like(row) for _ in self._scales)
         finer = combine(self._scales, buffers)
         row = row - ((finer + (1 << (_FINER_BITS - 1))) >> _FINER_BITS)
-        self._buffers = tuple(
-            combine([decay], [buffer]) + (row << _FINER_BITS)
-            for decay, buffer in zip(self._decays, buffers, strict=True)
-        )
-        return row
+        row_finer = row << _FINER_BITS
+        pairs = zip(self._decays, buffers, strict=True)
+        return row, tuple(combine([decay], [buffer]) + row_finer for decay, buffer in pairs)
 
 
 def _root_buffers(buffers: Any, steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

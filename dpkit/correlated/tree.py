@@ -72,13 +72,12 @@ class TreeNoise(NoiseStream):
         2021 (arXiv 2103.00039), Algorithm 1 and Appendix B.
     """
 
-    __slots__ = ("_estimates",)
+    __slots__ = ()
 
     def __init__(
         self, like: Any, *, noise_multiplier: float, bound: float, steps: int, entropy: Source | None = None
     ) -> None:
         super().__init__(like, noise_multiplier, bound, steps, entropy, drift=Fraction(0))
-        self._estimates: tuple[Rows, ...] = ()  # of the nodes of the digits of the steps drawn, the largest first
 
     def prefix_variance(self) -> NDArray[np.float64]:
         """Return the variance of the noise in the sum of the first t rows.
@@ -99,18 +98,17 @@ class TreeNoise(NoiseStream):
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return tree_sensitivity(participation)
 
-    def _advance(self, draw: Callable[[], Rows]) -> Rows:
-        estimates = list(self._estimates)
+    def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
+        """Kept are the estimates of the nodes of the binary digits of `drawn`, the largest first."""
         node = draw()
         replaced = np.zeros_like(node)
-        level, rest = 0, self._drawn
-        while rest & 1:
-            left, own = estimates.pop(), draw()
+        level = 0
+        while drawn >> level & 1:
+            left, own = kept[-1 - level], draw()
             replaced += left
-            level, rest = level + 1, rest >> 1
+            level += 1
             node = own + combine([_children_weight(level)], [left + node - own])
-        self._estimates = (*estimates, node)
-        return node - replaced
+        return node - replaced, (*kept[: len(kept) - level], node)
 
 
 def _children_weight(level: int) -> int:

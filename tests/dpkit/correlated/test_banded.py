@@ -36,12 +36,13 @@ def test_rows_solve_the_banded_recursion(coefficients, steps, seed):
             assert abs(back - int(drawn[place])) <= Fraction(1, 2) + Fraction(len(used), 1 << 21)
 
 
-def _earlier(stream):
-    """What the stream would take from the next draw; its state is put back."""
-    past = stream._past
-    taken = -stream._advance(lambda: np.zeros(1, dtype=np.int64))
-    stream._past = past
-    return taken
+def _centre(stream, t, kept, release, query):
+    """Where the release of this step is centred, and what is kept, given the path: by the shipped recursion."""
+    earlier = -stream._advance(t, kept, lambda: np.zeros(1, dtype=np.int64))[0]
+    noise = np.array([release - query])
+    row, kept = stream._advance(t, kept, lambda: noise + earlier)
+    assert row == noise
+    return query - int(earlier[0]), kept
 
 
 @given(FALLING, st.data())
@@ -50,17 +51,13 @@ def test_centres_move_by_the_strategy_and_two_roundings(coefficients, data):
     steps = 12
     numbers = st.lists(st.integers(-(2**45), 2**45), min_size=steps, max_size=steps)
     query, other, path = data.draw(numbers), data.draw(numbers), data.draw(numbers)
-    one, two = (_stream(steps, coefficients=coefficients) for _ in range(2))
-    used = [Fraction(c) for c in one.coefficients]
+    stream, one, two = _stream(steps, coefficients=coefficients), (), ()
+    used = [Fraction(c) for c in stream.coefficients]
     for t in range(steps):
-        centres = []
-        for stream, x in ((one, query), (two, other)):
-            earlier = _earlier(stream)
-            centres.append(x[t] - int(earlier[0]))
-            noise = np.array([path[t] - x[t]])
-            assert stream._advance(lambda draw=noise + earlier: draw) == noise
+        centre, one = _centre(stream, t, one, path[t], query[t])
+        moved_to, two = _centre(stream, t, two, path[t], other[t])
         moved = sum(c * (query[t - k] - other[t - k]) for k, c in enumerate(used[: t + 1]))
-        assert abs(centres[0] - centres[1] - moved) < 2
+        assert abs(centre - moved_to - moved) < 2
 
 
 @given(FALLING, st.integers(7, 60))
@@ -108,7 +105,7 @@ def test_memory_is_the_bands():
     stream = _stream(50, bands=5)
     for drawn in range(1, 51):
         stream.next()
-        assert len(stream._past) == min(drawn, 4)
+        assert len(stream._state[1]) == min(drawn, 4)
 
 
 @pytest.mark.parametrize(

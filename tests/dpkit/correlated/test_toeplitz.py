@@ -53,12 +53,13 @@ def test_rows_solve_the_buffered_recursion(scales, decays, steps, seed):
             assert abs(back - int(drawn[place])) <= allowed
 
 
-def _earlier(stream):
-    """What the stream would take from the next draw; its state is put back."""
-    buffers = stream._buffers
-    taken = -stream._advance(lambda: np.zeros(1, dtype=np.int64))
-    stream._buffers = buffers
-    return taken
+def _centre(stream, t, kept, release, query):
+    """Where the release of this step is centred, and what is kept, given the path: by the shipped recursion."""
+    earlier = -stream._advance(t, kept, lambda: np.zeros(1, dtype=np.int64))[0]
+    noise = np.array([release - query])
+    row, kept = stream._advance(t, kept, lambda: noise + earlier)
+    assert row == noise
+    return query - int(earlier[0]), kept
 
 
 @given(SCALES, DECAYS, st.data())
@@ -67,17 +68,13 @@ def test_centres_move_by_the_strategy_and_the_roundings(scales, decays, data):
     steps = 12
     numbers = st.lists(st.integers(-(2**45), 2**45), min_size=steps, max_size=steps)
     query, other, path = data.draw(numbers), data.draw(numbers), data.draw(numbers)
-    one, two = (_stream(steps, scales, decays) for _ in range(2))
-    coefficients = _exact(one)
+    stream, one, two = _stream(steps, scales, decays), (), ()
+    coefficients = _exact(stream)
     for t in range(steps):
-        centres = []
-        for stream, x in ((one, query), (two, other)):
-            earlier = _earlier(stream)
-            centres.append(x[t] - int(earlier[0]))
-            noise = np.array([path[t] - x[t]])
-            assert stream._advance(lambda draw=noise + earlier: draw) == noise
+        centre, one = _centre(stream, t, one, path[t], query[t])
+        moved_to, two = _centre(stream, t, two, path[t], other[t])
         moved = sum(c * (query[t - k] - other[t - k]) for k, c in enumerate(coefficients[: t + 1]))
-        assert abs(centres[0] - centres[1] - moved) <= _drift(one._scales, one._decays, steps)
+        assert abs(centre - moved_to - moved) <= _drift(stream._scales, stream._decays, steps)
 
 
 @given(SCALES, DECAYS, st.integers(2, 60))
@@ -160,7 +157,7 @@ def test_memory_is_the_buffers():
     stream = _stream(50, [0.2, 0.3], [0.9, 0.5])
     for _ in range(50):
         stream.next()
-        assert len(stream._buffers) == 2
+        assert len(stream._state[1]) == 2
 
 
 @pytest.mark.parametrize(

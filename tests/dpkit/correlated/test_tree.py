@@ -23,10 +23,10 @@ def _stream(steps, dim=1, noise_multiplier=1.0, seed=0):
 
 def _run(steps, nodes):
     """The rows in lattice steps that a tree makes of the noise of its nodes, in the order of their ends."""
-    stream, rest, rows = _stream(steps), iter(nodes), []
-    for _ in range(steps):
-        rows.append(stream._advance(lambda: np.array([next(rest)]))[0])
-        stream._drawn += 1
+    stream, rest, rows, kept = _stream(steps), iter(nodes), [], ()
+    for drawn in range(steps):
+        row, kept = stream._advance(drawn, kept, lambda: np.array([next(rest)]))
+        rows.append(row[0])
     assert next(rest, None) is None, "every node's noise is used once"
     return [int(row) for row in rows]
 
@@ -129,4 +129,4 @@ def test_memory_is_logarithmic():
     stream = _stream(1000)
     for drawn in range(1, 1001):
         stream.next()
-        assert len(stream._estimates) == drawn.bit_count()
+        assert len(stream._state[1]) == drawn.bit_count()
