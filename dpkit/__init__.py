@@ -10,16 +10,17 @@
                                                 ▼
                              Ledger ─► Accountant.epsilon(delta=…) ─► statement
 
-Modules in the order data flows: `entropy`, `bounded`, `clip`, `rotate`, `samplers`, `mechanism`, `continuous`,
-`discrete`, `correlated`, `batches`, `training` (the only place that imports torch), `federated` (the only one that sees
-secagg).
+Modules in the order data flows: `entropy`, `bounded`, `clip`, `groups`, `rotate`, `samplers`, `mechanism`,
+`continuous`, `adaptive`, `discrete`, `correlated`, `batches`, `training` (the only place that imports torch),
+`federated` (the only one that sees secagg).
 """
 
 from __future__ import annotations
 
 from dpkit import batches, entropy, federated, samplers
+from dpkit.adaptive import AdaptiveClip
 from dpkit.bounded import Bounded
-from dpkit.clip import FlatClip
+from dpkit.clip import FlatClip, NormalizeClip
 from dpkit.continuous import GaussianMechanism, LaplaceMechanism
 from dpkit.correlated import BandedNoise, BufferedToeplitzNoise, TreeNoise
 from dpkit.discrete import DiscreteGaussianMechanism, ShareMechanism
@@ -36,11 +37,13 @@ from dpkit.errors import (
     UnboundedError,
 )
 from dpkit.federated import MeanRelease, private_mean
+from dpkit.groups import GroupClip
 from dpkit.mechanism import Release
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveClip",
     "BackendError",
     "BandedNoise",
     "BoundError",
@@ -53,9 +56,11 @@ __all__ = [
     "ExhaustedError",
     "FlatClip",
     "GaussianMechanism",
+    "GroupClip",
     "LaplaceMechanism",
     "LossError",
     "MeanRelease",
+    "NormalizeClip",
     "ParameterError",
     "Release",
     "ShareMechanism",
