@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dpkit.bounded import Bounded, flatten, opened, rebuild
@@ -171,6 +171,7 @@ def test_what_would_be_rounded_on_the_way_in_is_refused():
         Bounded(np.ma.array([1.0, 2.0], mask=[True, False]), 1.0)
 
 
+@example(2**53 + 1, 1, False)
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 2**12), st.booleans())
 def test_integers_beyond_float64_do_not_move_apart(value, step, listed):
     """2**53 + 1 and 2**53 + 2 are neighbours at a bound of 1; rounded to float64 they would be 2 apart."""

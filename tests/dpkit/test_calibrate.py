@@ -6,7 +6,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accountants import RelationError, epsilon
@@ -77,6 +77,7 @@ def test_known_multipliers(target, delta):
     assert gaussian_multiplier(target, delta, "replace_one") == pytest.approx(2 * known, rel=1e-13)
 
 
+@example(3.0, 0.0, "add_remove")
 @given(EPSILONS, DELTAS | st.just(0.0), RELATIONS)
 def test_laplace_for_epsilon_is_private_and_least(target, delta, relation):
     """Against 1 - e^((epsilon - loss)/2), the largest loss being the distance over the multiplier."""
