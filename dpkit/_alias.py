@@ -1,164 +1,207 @@
-r"""Alias tables on integer words: exact draws of an index from log-quadratic weights, one word a draw.
+r"""Alias tables on integer words: exact draws of an integer, one word a draw, the same work whatever is drawn.
 
-The weights are real numbers :math:`U_0 = 1,\; U_{k+1} = U_k R_k,\; R_{k+1} = R_k Q`. A table holds integers
-:math:`W_k \le T U_k / Z` with :math:`T = 2^{word\_bits - 1}` and one more entry for all that is missing,
-:math:`T - \sum W_k`. A word chooses an entry with probability exactly its integer over T; when it is the last one
-(about :math:`2^{-50}` of the words at 64 bits), the index is drawn from the exact remainder by lazy comparison.
+A law has real weights :math:`U_v` with sum Z. A table holds integers :math:`W_v \le T U_v / Z`, T a power of two, and
+one more entry for all that is missing, :math:`T - \sum W_v`. The top bits of a word choose a bucket, the middle ones
+are compared with its threshold: an entry is chosen with probability exactly its integer over T. When it is the last
+one (about :math:`2^{-32}` of the words at 64 bits), the integer is drawn from the exact remainder by lazy comparison.
+The low `spare_bits` of a word take no part and are uniform and independent of what is drawn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import accumulate
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dpkit._exact import LazyUniform, exp_bounds
-from dpkit.entropy import Source
+from dpkit._exact import LazyUniform
+from dpkit._ladder import MARGIN, Law
+from dpkit.entropy import Source, read_words
+from dpkit.errors import ParameterError
 
-__all__ = ["AliasTable", "Ladder", "build_table"]
+__all__ = ["SPARE_BITS", "AliasTable", "build_table"]
 
+SPARE_BITS = 18
+"""Of a 64-bit word; as many as an entry needs to hold the number of its alias, so tables have up to 2**18 buckets."""
 
-@final
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    r"""The weights: :math:`R_0 = e^{-first}`, :math:`Q = e^{-step}`, for k < limit (None: for every k)."""
-
-    first: Fraction
-    step: Fraction
-    limit: int | None = None
-
-    def weights(self, bits: int, depth: int) -> tuple[list[int], int]:
-        r"""Lower bounds u_k of 2**bits U_k while they reach 2**(bits - depth), and an upper bound of the rest's sum.
-
-        All factors are rounded down. In units of 2**-bits: exp_bounds is off by at most 3, so R_k by at most 4k + 3
-        (one more for each shift) and U_k by at most _error(k) = 4(k+1)**2, since no factor exceeds 1.
-        """
-        ratio, quotient = exp_bounds(self.first, bits)[0], exp_bounds(self.step, bits)[0]
-        weight, floor, found = 1 << bits, 1 << (bits - depth), list[int]()
-        while weight >= floor and len(found) != self.limit:
-            found.append(weight)
-            weight = weight * ratio >> bits
-            ratio = ratio * quotient >> bits
-        size = len(found)
-        if size == self.limit:
-            return found, 0
-        # The ratios fall, so the rest is below a geometric series: U_n / (1 - R_n).
-        above, gap = weight + _error(size), (1 << bits) - ratio - _error(size)
-        return found, -(-(above << bits) // gap)
-
-    def total(self, weights: list[int], rest: int) -> tuple[int, int]:
-        """Bounds of the sum of all weights, in the units of `weights`."""
-        low = sum(weights)
-        return low, low + len(weights) * _error(len(weights)) + rest
-
-
-def _error(k: int) -> int:
-    """How far the k-th lower bound of :meth:`Ladder.weights` may be below the truth, in units of its last bit."""
-    return 4 * (k + 1) ** 2
+_NONE = np.empty(0, dtype=np.intp)
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class AliasTable:
-    """An alias table over the indices of a ladder; entry `size` stands for the exact remainder.
+    """An alias table over consecutive integers; the entry after the last one stands for the exact remainder.
 
     Attributes:
-        ladder: the real weights.
-        word_bits: bits of a word; the top bit is not read and stays free for a sign.
-        weights: the integers W_k, k < size.
-        thresholds: uint64, shape (2**index_bits,); aliases: int64, the same shape.
+        law: the real weights.
+        word_bits: bits of a word.
+        spare_bits: low bits of a word that are left to the caller.
+        first: the least integer with an entry.
+        weights: int64, W_v for v = first, first + 1, ...
+        entries: uint64, shape (2**index_bits,): bucket, threshold and alias as one number, see :func:`_pack`.
     """
 
-    ladder: Ladder
+    law: Law
     word_bits: int
-    weights: tuple[int, ...]
-    thresholds: NDArray[np.uint64]
-    aliases: NDArray[np.int64]
+    spare_bits: int
+    first: int
+    weights: NDArray[np.int64]
+    entries: NDArray[np.uint64]
 
     @property
     def size(self) -> int:
-        """How many indices have an entry of their own."""
-        return len(self.weights)
+        """How many integers have an entry of their own."""
+        return int(self.weights.size)
+
+    @property
+    def last(self) -> int:
+        """The greatest integer with an entry."""
+        return self.first + self.size - 1
+
+    @property
+    def total(self) -> int:
+        """T, the sum of all integers of the table."""
+        return 1 << (self.word_bits - self.spare_bits)
 
     @property
     def residual(self) -> int:
         """The integer weight of the remainder's entry."""
-        return (1 << (self.word_bits - 1)) - sum(self.weights)
+        return self.total - int(self.weights.sum())
 
-    def lookup(self, words: NDArray[Any]) -> NDArray[np.int64]:
-        """The entries chosen by `words`: indices, or `size` for the remainder. No work depends on what is chosen."""
-        shift = self.word_bits - self.thresholds.size.bit_length()
-        place = words >> words.dtype.type(shift)
-        place &= words.dtype.type(self.thresholds.size - 1)
-        low = words & words.dtype.type((1 << shift) - 1)
-        place = place.astype(np.int64)
-        chosen: NDArray[np.int64] = np.where(low < self.thresholds.take(place), place, self.aliases.take(place))
-        return chosen
+    def lookup(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The entries chosen by `words`: 0 for `first` and so on, `size` for the remainder.
 
-    def draw(self, words: NDArray[Any], source: Source) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """Indices by the exact law, and the positions of those that came from the remainder."""
-        index = self.lookup(words)
-        rare = np.flatnonzero(index == self.size)
+        A word and the entry of its bucket differ by less than 2**63, so the sign of their difference is the comparison;
+        it selects by bit operations because a branch would be mispredicted every second time.
+        """
+        spare = np.uint64((1 << self.spare_bits) - 1)
+        bucket = words >> np.uint64(self.word_bits + 1 - self.entries.size.bit_length())
+        chosen = self.entries.take(bucket.view(np.int64), mode="clip")
+        own = ((words | spare) - chosen).view(np.int64)
+        own >>= 63  # -1 where the word is below the entry's threshold: the bucket keeps its own
+        chosen &= spare
+        bucket ^= chosen
+        bucket &= own.view(np.uint64)
+        chosen ^= bucket
+        return chosen.view(np.int64)
+
+    def values(self, count: int, source: Source) -> NDArray[np.int64]:
+        """Integers by the exact law, shape (count,)."""
+        return self.draw(self.read(count, source), source)[0]
+
+    def read(self, count: int, source: Source) -> NDArray[np.uint64]:
+        """Uniform words for :meth:`draw`, shape (count,)."""
+        return read_words(source, count, self.word_bits).astype(np.uint64, copy=False)
+
+    def marks(self, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The spare bits of each word."""
+        return (words & np.uint64((1 << self.spare_bits) - 1)).view(np.int64)
+
+    def draw(self, words: NDArray[np.uint64], source: Source) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+        """Integers by the exact law, and the positions of those that came from the remainder."""
+        values = self.lookup(words)
+        rare = np.flatnonzero(values == self.size) if values.max(initial=0) == self.size else _NONE
+        values += self.first
         for position in rare:
-            index[position] = self.residual_index(source)
-        return index, rare
+            values[position] = self.residual_value(source)
+        return values, rare
 
-    def residual_index(self, source: Source) -> int:
-        """An index by the law that is proportional to T U_k / Z - W_k: inversion with a lazily refined uniform."""
+    def residual_value(self, source: Source) -> int:
+        """An integer by the law that is proportional to T U_v / Z - W_v: inversion with a lazily refined uniform."""
         uniform = LazyUniform(source)
         while True:
             uniform.refine()
-            index = self.locate(uniform.prefix, uniform.bits)
-            if index is not None:
-                return index
+            value = self.locate(uniform.prefix, uniform.bits)
+            if value is not None:
+                return value
 
     def locate(self, prefix: int, bits: int) -> int | None:
-        """The remainder's index for every uniform in [prefix, prefix + 1) / 2**bits, or None where they differ."""
+        """The remainder's integer for every uniform in [prefix, prefix + 1) / 2**bits, or None where they differ.
+
+        The order of the inversion is 0, 1, 2, ..., -1, -2, ...
+        """
         depth = bits + self.word_bits + 32
-        weights, rest = self.ladder.weights(depth + 128, depth)
-        low_total, high_total = self.ladder.total(weights, rest)
-        low_mark, high_mark = prefix * self.residual, (prefix + 1) * self.residual
-        sums = accumulate(weights)
-        taken = accumulate((*self.weights, *(0,) * (len(weights) - self.size)))
-        for k, (partial, integer) in enumerate(zip(sums, taken, strict=True)):
-            upper = (partial + (k + 1) * _error(k) << self.word_bits - 1) - integer * low_total
-            if low_mark * low_total < upper << bits:
-                lower = (partial << self.word_bits - 1) - integer * high_total
-                return k if high_mark * high_total <= lower << bits else None
+        up, down = (side.integers(depth + 128, depth) for side in (self.law.up, self.law.down))
+        low_total = sum(up[0]) + sum(down[0])
+        high_total = low_total + len(up[0]) * up[1] + up[2] + len(down[0]) * down[1] + down[2]
+        low_mark, high_mark = prefix * self.residual * low_total, (prefix + 1) * self.residual * high_total
+        for value, low, high, integers in self._partial_sums(up, down):
+            if low_mark < (high * self.total - integers * low_total) << bits:
+                certain = high_mark <= (low * self.total - integers * high_total) << bits
+                return value if certain else None
         return None
 
+    def _partial_sums(
+        self, up: tuple[list[int], int, int], down: tuple[list[int], int, int]
+    ) -> Iterator[tuple[int | None, int, int, int]]:
+        """Value, bounds of the sum of U up to it, sum of W up to it; the end of each side's list has no value."""
+        low = high = integers = 0
+        for (weights, error, rest), sign in ((up, 0), (down, -1)):
+            for k, weight in enumerate(weights):
+                value = k ^ sign
+                low += weight
+                high += weight + error
+                integers += self._weight(value)
+                yield value, low, high, integers
+            high += rest
+            yield None, low, high, integers
 
-def build_table(ladder: Ladder, word_bits: int) -> AliasTable:
-    """The table of a ladder for words of `word_bits` bits; integers throughout."""
-    lower, rest = ladder.weights(word_bits + 128, word_bits)
-    _, high_total = ladder.total(lower, rest)
-    weights = [(weight << word_bits - 1) // high_total for weight in lower]
-    while weights[-1] == 0:
-        weights.pop()
-    capacity_bits = word_bits - 1 - len(weights).bit_length()
-    residual = (1 << word_bits - 1) - sum(weights)
-    padding = (1 << len(weights).bit_length()) - len(weights) - 1
-    thresholds, aliases = _pair([*weights, residual, *(0,) * padding], 1 << capacity_bits)
-    return AliasTable(ladder, word_bits, tuple(weights), thresholds, aliases)
+    def _weight(self, value: int) -> int:
+        """W_v as a Python integer, 0 outside the table."""
+        place = value - self.first
+        return int(self.weights[place]) if 0 <= place < self.size else 0
 
 
-def _pair(weights: list[int], capacity: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Vose's pairing in integers: every bucket holds its own entry up to a threshold and one other above it."""
-    left, aliases = list(weights), list(range(len(weights)))
-    small = [i for i, weight in enumerate(left) if weight < capacity]
-    large = [i for i, weight in enumerate(left) if weight > capacity]
-    thresholds = [min(weight, capacity) for weight in left]
-    while small:
-        taker, giver = small.pop(), large[-1]
-        aliases[taker] = giver
-        left[giver] -= capacity - left[taker]
-        if left[giver] <= capacity:
-            large.pop()
-            thresholds[giver] = left[giver]
-            if left[giver] < capacity:
-                small.append(giver)
-    return np.array(thresholds, dtype=np.uint64), np.array(aliases, dtype=np.int64)
+def build_table(law: Law, word_bits: int = 64, spare_bits: int = SPARE_BITS) -> AliasTable:
+    """The table of a law, in milliseconds; small words are for the tests that run every tape."""
+    total_bits = word_bits - spare_bits
+    first, floats, above = law.floats(total_bits)
+    weights = np.floor(floats * ((1.0 - MARGIN) * 2.0**total_bits / above)).astype(np.int64)
+    kept = np.flatnonzero(weights)
+    weights = weights[kept[0] : kept[-1] + 1]
+    residual = (1 << total_bits) - int(weights.sum())
+    buckets = 1 << int(weights.size).bit_length()
+    if buckets > 1 << spare_bits:
+        raise ParameterError(f"a table must have at most 2**{spare_bits} buckets, got {buckets}; use wider blocks.")
+    padded = np.zeros(buckets, dtype=np.int64)
+    padded[: weights.size], padded[weights.size] = weights, residual
+    capacity_bits = total_bits + 1 - buckets.bit_length()
+    entries = _pack(*_pair(padded, 1 << capacity_bits), capacity_bits + spare_bits, spare_bits)
+    return AliasTable(law, word_bits, spare_bits, first + int(kept[0]), weights, entries)
+
+
+def _pair(weights: NDArray[np.int64], capacity: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Thresholds and aliases: every bucket holds its own entry below a threshold and one other above it.
+
+    Entries above the capacity give in their order to those below it in theirs: the cumulative sums of what is given and
+    taken say who meets whom. Who gave so much that something is missing takes it from the next giver.
+    """
+    lack = capacity - weights
+    takers, givers = np.flatnonzero(lack > 0), np.flatnonzero(lack < 0)
+    thresholds, aliases = np.minimum(weights, capacity), np.arange(weights.size)
+    if takers.size:
+        taken, given = np.cumsum(lack[takers]), np.cumsum(-lack[givers])
+        before = taken - lack[takers]
+        aliases[takers] = givers[np.searchsorted(given, before, side="right")]
+        given = given[:-1]
+        emptied = np.searchsorted(taken, given, side="right")
+        missing = np.where(before[emptied] < given, taken[emptied] - given, 0)
+        thresholds[givers[:-1]] = capacity - missing
+        aliases[givers[:-1]] = np.where(missing > 0, givers[1:], givers[:-1])
+    return thresholds, aliases
+
+
+def _pack(
+    thresholds: NDArray[np.int64], aliases: NDArray[np.int64], low_bits: int, spare_bits: int
+) -> NDArray[np.uint64]:
+    """One number a bucket, such that ``word | spare < entry`` says that the bucket keeps its own.
+
+    The words of bucket b begin at b 2**low_bits. A full bucket is its own alias, with any threshold.
+    """
+    own = np.arange(thresholds.size)
+    thresholds = np.where(aliases == own, 0, thresholds)
+    packed = own.astype(np.uint64) << np.uint64(low_bits)
+    packed += thresholds.astype(np.uint64) << np.uint64(spare_bits)
+    return np.asarray(packed + aliases.astype(np.uint64), dtype=np.uint64)

@@ -14,10 +14,12 @@ from dpkit.samplers import (
     centred_discrete_gaussian,
     covering_stddev,
     discrete_gaussian,
+    discrete_laplace,
     lattice_gaussian,
     lattice_laplace,
     lattice_step,
     root_up,
+    skellam,
     to_lattice,
 )
 
@@ -163,17 +165,64 @@ def test_to_lattice_clamps_before_it_divides():
     assert to_lattice(np.array([[0.75]]), 0.5).tolist() == [1.5]
 
 
+INTEGER = [discrete_gaussian, discrete_laplace, skellam]
+
+
+@pytest.mark.parametrize("sampler", INTEGER)
 @pytest.mark.parametrize("size", [-1, (2, -1), 2.0, True, None, "3", [2]])
-def test_bad_sizes(size):
+def test_bad_sizes(sampler, size):
     with pytest.raises(ParameterError, match="size must be"):
-        discrete_gaussian(size, 4.0)
+        sampler(size, 4.0)
 
 
-def test_sizes():
-    assert [discrete_gaussian(size, 4.0).shape for size in (0, 3, (), (2, 0), np.int64(2))] == [
-        (0,),
-        (3,),
-        (),
-        (2, 0),
-        (2,),
-    ]
+@pytest.mark.parametrize("sampler", INTEGER)
+def test_sizes(sampler):
+    shapes = [sampler(size, 4.0).shape for size in (0, 3, (), (2, 0), np.int64(2))]
+    assert shapes == [(0,), (3,), (), (2, 0), (2,)]
+    assert sampler(3, 4).dtype == np.int64
+
+
+@pytest.mark.parametrize("sampler", INTEGER)
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), 2.0**41, 2.0**-21, True, "1", None])
+def test_bad_scales_of_integer_laws(sampler, scale):
+    with pytest.raises(ParameterError, match=r"(stddev|scale|variance) must be"):
+        sampler(3, scale)
+
+
+@pytest.mark.parametrize("sampler", INTEGER)
+@pytest.mark.parametrize("scale", [2.0**-10, 0.3, 5.0, 2.0**14, 2.0**14 + 1, 2.0**40])
+def test_integer_laws_at_every_scale(sampler, scale):
+    """Reproducible with a seed, fresh without, of the right spread; chunks and shapes do not matter to the stream."""
+    draws = sampler((2, 500), scale, seeded(3))
+    assert (draws == sampler((2, 500), scale, seeded(3))).all()
+    if scale >= 1:
+        spread = {discrete_gaussian: scale, discrete_laplace: 2**0.5 * scale, skellam: scale**0.5}[sampler]
+        assert 0.8 < draws.std() / spread < 1.25
+        assert (draws != sampler((2, 500), scale)).any()
+    with pytest.raises(EntropyError):
+        sampler(3, scale, 42)
+
+
+@pytest.mark.parametrize("sampler", [*LATTICE, *INTEGER])
+def test_work_does_not_depend_on_what_is_drawn(sampler):
+    """As many bytes are read as without looking at any draw: one word a table, and more only for accept steps."""
+
+    class Counting:
+        secure = False
+
+        def __init__(self, seed):
+            self.source, self.read = seeded(seed), 0
+
+        def bytes(self, n):
+            self.read += n
+            return self.source.bytes(n)
+
+    sources = [Counting(seed) for seed in range(4)]
+    argument = np.zeros(1000) if sampler in LATTICE else 1000
+    sizes = [np.abs(sampler(argument, 50.0, source)).sum() for source in sources]
+    reads = [source.read for source in sources]
+    if sampler is lattice_gaussian:
+        assert max(reads) - min(reads) < 1000  # the accept step of 0.5 % of the proposals
+    else:
+        assert len(set(reads)) == 1
+    assert len(set(sizes)) == 4
