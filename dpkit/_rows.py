@@ -28,8 +28,7 @@ def clip_rows(rows: Rows, bound: float, norm: str) -> tuple[Rows, NDArray[np.boo
     Returns:
         float64 of shape (n, d), and bool of shape (n,).
     """
-    rows, finite = _finite(rows)
-    exponents = _exponents(rows)
+    rows, finite, exponents = _finite(rows)
     scaled = np.ldexp(rows, -exponents[:, np.newaxis])
     norms = _norms_from_above(scaled, norm)
     with np.errstate(over="ignore"):
@@ -50,8 +49,8 @@ def normalize_rows(rows: Rows, bound: float, stability: float, norm: str) -> Row
     Returns:
         float64 of shape (n, d). Entries below 2**-1074 of the larger of stability and the row's peak are lost.
     """
-    rows, _ = _finite(rows)
-    exponents = np.maximum(_exponents(rows), np.frexp(stability)[1])
+    rows, _, exponents = _finite(rows)
+    exponents = np.maximum(exponents, np.frexp(stability)[1])
     scaled = np.ldexp(rows, -exponents[:, np.newaxis])
     lengths = _norms_from_above(scaled, norm) + np.ldexp(stability, -exponents)
     factors = bound * _shrink(rows, norm) / lengths
@@ -92,15 +91,12 @@ def _normal(factors: Rows, usable: NDArray[np.bool_]) -> Rows:
     return np.where(usable & (factors >= np.finfo(np.float64).tiny), factors, 0.0)
 
 
-def _finite(rows: Rows) -> tuple[Rows, NDArray[np.bool_]]:
-    """Rows with zeros for those that are not finite, and which are."""
-    finite = np.isfinite(np.abs(rows).max(axis=1, initial=0.0))
-    return np.where(finite[:, np.newaxis], rows, 0.0), finite
-
-
-def _exponents(rows: Rows) -> NDArray[np.int32]:
-    """Powers of two that scale each row to a largest entry in [1/2, 1), so that no square overflows."""
-    return np.asarray(np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1], dtype=np.int32)
+def _finite(rows: Rows) -> tuple[Rows, NDArray[np.bool_], NDArray[np.int32]]:
+    """Rows with zeros for those that are not finite; which are; and powers of two that bring peaks into [1/2, 1)."""
+    peaks = np.abs(rows).max(axis=1, initial=0.0)
+    finite = np.isfinite(peaks)
+    exponents = np.frexp(np.where(finite, peaks, 0.0))[1].astype(np.int32)
+    return rows if finite.all() else np.where(finite[:, np.newaxis], rows, 0.0), finite, exponents
 
 
 def _norms_from_above(rows: Rows, norm: str) -> Rows:
