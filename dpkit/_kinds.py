@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from dpkit.errors import ParameterError
 
-__all__ = ["Kind", "as_leaf", "check_kind", "check_width", "read", "roundoff", "to_float64", "wide"]
+__all__ = ["Kind", "as_leaf", "check_kind", "check_width", "is_single", "read", "roundoff", "to_float64", "wide"]
 
 _EXACT = 2.0**53  # integers up to here are float64 numbers
 _UNREADABLE = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, OverflowError)
@@ -73,11 +73,11 @@ def read(name: str, leaf: Any) -> tuple[NDArray[Any], Kind]:
     _check_leaf(name, leaf)
     torch = _torch(leaf)
     array = _host(name, leaf) if torch is None else _tensor_host(name, leaf, torch)
-    narrow = _is_narrow(array.dtype)
-    array = array.astype(np.float64) if narrow else array
+    if _is_narrow(array.dtype):
+        array = array.astype(np.int8 if "int" in array.dtype.name else np.float32)
     check_kind(name, array)
     dtype = array.dtype if array.dtype.kind == "f" else np.dtype(np.float64)
-    dtype = np.dtype(np.float32) if narrow or dtype.itemsize < 4 else dtype
+    dtype = dtype if dtype.itemsize >= 4 else np.dtype(np.float32)
     if torch is not None:
         return array, Kind(dtype, lambda made: torch.from_numpy(made).to(leaf.device))
     return array, Kind(dtype, _maker(leaf))
@@ -95,22 +95,33 @@ def wide(leaf: Any) -> Any:
         if leaf.dtype.is_floating_point:
             return leaf if leaf.dtype.itemsize >= 4 else leaf.double()
         return leaf.double().clamp(-_EXACT, _EXACT)
-    if hasattr(leaf, "__array_namespace__") and str(leaf.dtype).endswith(("float32", "float64")):
+    keeps = _type_name(leaf).endswith(("float32", "float64"))
+    if keeps and hasattr(leaf, "__array_namespace__"):
         return leaf
     array = read("value", leaf)[0]
-    return array if array.dtype.kind == "f" and array.dtype.itemsize >= 4 else to_float64(array)
+    return array if keeps else to_float64(array)
+
+
+def is_single(leaf: Any) -> bool:
+    """Whether the numbers are float32."""
+    return _type_name(leaf).endswith("float32")
 
 
 def roundoff(name: str, leaf: Any) -> Fraction:
     """The unit roundoff of an array of float32 or float64 numbers: how far one operation may be off, relatively."""
-    dtype = getattr(leaf, "dtype", None)
-    kind = dtype.name if isinstance(dtype, np.dtype) else str(dtype)
+    kind = _type_name(leaf)
     for ending, bits in (("float32", 24), ("float64", 53)):
         if kind.endswith(ending):
             return Fraction(1, 1 << bits)
     raise ParameterError(
         f"{name} must hold float32 or float64 numbers, got {kind}; sums of integers are exact: Bounded(value, bound)."
     )
+
+
+def _type_name(leaf: Any) -> str:
+    """The name of an array's type, ending in float32 or float64 if it is that, whatever the library and byte order."""
+    dtype = getattr(leaf, "dtype", None)
+    return str(dtype.name if isinstance(dtype, np.dtype) else dtype)
 
 
 def check_kind(name: str, array: NDArray[Any]) -> None:
@@ -146,7 +157,7 @@ def _check_leaf(name: str, leaf: Any) -> None:
 
 
 def _is_narrow(dtype: np.dtype[Any]) -> bool:
-    """Whether this is one of the narrow types of ml_dtypes, which JAX uses."""
+    """Whether this is one of the narrow types of ml_dtypes, which JAX uses; int8 and float32 hold them exactly."""
     return dtype.kind == "V" and dtype.name.startswith(("bfloat", "float", "int", "uint"))
 
 

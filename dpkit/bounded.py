@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpkit._checks import check_arrays, check_count, check_finite, check_finite_up
-from dpkit._kinds import check_width, read, roundoff, to_float64, wide
+from dpkit._kinds import check_width, is_single, read, roundoff, to_float64, wide
 from dpkit.errors import BoundError, ParameterError, UnboundedError
 
 __all__ = ["NORMS", "Bounded", "Norm", "flatten", "opened", "rebuild", "shapes"]
@@ -32,9 +32,10 @@ class Bounded:
     Guarantee: ``*`` and ``/`` scale value and bound alike, ``+`` adds bounds, and bounds are rounded up
     (``test_bound_follows_the_value_in_exact_arithmetic``). Integers and floats narrower than 32 bits become float64
     first, so nothing wraps; integers beyond 2**53 saturate there (``test_narrow_numbers_become_float64``). Scaling by a
-    power of two is exact. Another scalar and ``+`` round each coordinate of the value once, float32 arrays in float32:
-    where a sum is many orders larger than its bound, use float64, or scale the release instead, which is free. A sum of
-    records that was made in floats has its own constructor, :meth:`of_float_sum`.
+    power of two is exact, and the bound follows what float32 arrays make of any other scalar
+    (``test_the_bound_follows_the_scalar_that_float32_makes``). Such scalars and ``+`` round each coordinate of the
+    value once, float32 arrays in float32: where a sum is many orders larger than its bound, use float64, or scale the
+    release instead, which is free. A sum of records made in floats has its own constructor, :meth:`of_float_sum`.
 
     Args:
         value: an array or a dict of arrays: numpy, torch, JAX, or anything with ``__array__`` or ``__dlpack__``; not
@@ -60,7 +61,7 @@ class Bounded:
     def __post_init__(self) -> None:
         if not isinstance(self.norm, str) or self.norm not in NORMS:
             raise ParameterError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}; the usual one is 'l2'.")
-        bound = check_finite_up("bound", self.bound, "it is the norm of one record's contribution.")
+        bound = _up(self.bound)
         if bound < 0:
             raise ParameterError(f"bound must be >= 0, got {bound!r}; it is the norm of one record's contribution.")
         object.__setattr__(self, "bound", bound)
@@ -72,7 +73,7 @@ class Bounded:
 
     def __mul__(self, factor: float) -> Bounded:
         factor = check_finite("factor", factor, "give a public number.")
-        bound = _round_up(self.bound * abs(factor), Fraction(self.bound) * abs(Fraction(factor)))
+        bound = _up(Fraction(self.bound) * max(_images("factor", factor, self.value)))
         return Bounded(_map(lambda array: wide(array) * factor, self.value), bound, self.norm)
 
     __rmul__ = __mul__
@@ -81,7 +82,7 @@ class Bounded:
         divisor = check_finite("divisor", divisor, "give a public number.")
         if divisor == 0.0:
             raise ParameterError("divisor must not be 0; divide by a public constant such as the expected batch size.")
-        bound = _round_up(self.bound / abs(divisor), Fraction(self.bound) / abs(Fraction(divisor)))
+        bound = _up(Fraction(self.bound) / min(_images("divisor", divisor, self.value)))
         return Bounded(_map(lambda array: wide(array) / divisor, self.value), bound, self.norm)
 
     def __add__(self, other: Bounded) -> Bounded:
@@ -89,7 +90,7 @@ class Bounded:
             raise UnboundedError(
                 f"only Bounded values can be added, got {type(other).__name__}; wrap it: Bounded(value, bound)."
             )
-        bound = _round_up(self.bound + other.bound, Fraction(self.bound) + Fraction(other.bound))
+        bound = _up(Fraction(self.bound) + Fraction(other.bound))
         return Bounded(_add(self, other), bound, self.norm)
 
     def __repr__(self) -> str:
@@ -141,7 +142,7 @@ class Bounded:
             raise ParameterError(f"max_records must be at most {float(1 / unit):.3g}, got {count}; sum in float64.")
         gamma = (count - 1) * unit / (1 - (count - 1) * unit)
         factor = 1 + (2 * count - 1) * gamma
-        return cls(plain.value, check_finite_up("bound", Fraction(plain.bound) * factor, "sum fewer records."), norm)
+        return cls(plain.value, _up(Fraction(plain.bound) * factor), norm)
 
     @classmethod
     def disjoint(cls, parts: Iterable[Bounded]) -> Bounded:
@@ -297,8 +298,17 @@ def shapes(value: Any) -> Any:
     return tuple(value.shape)
 
 
-def _round_up(rounded: float, exact: Fraction) -> float:
-    """The float that was computed, or the next one where it fell below the exact number."""
-    if math.isinf(rounded) or Fraction(rounded) >= exact:
-        return rounded
-    return math.nextafter(rounded, math.inf)
+def _up(bound: float | Fraction) -> float:
+    """A bound as the least float64 that is at least that much."""
+    return check_finite_up("bound", bound, "it is the norm of one record's contribution.")
+
+
+def _images(name: str, factor: float, value: Any) -> list[Fraction]:
+    """The size of a factor, and of what float32 arrays make of it, who round it first."""
+    image = factor
+    if any(is_single(array) for array in _leaves(value)):
+        with np.errstate(over="ignore", under="ignore"):
+            image = float(np.float32(factor))
+    if not math.isfinite(image) or (image == 0.0) != (factor == 0.0):
+        raise ParameterError(f"{name} must be within the range of float32, as the value is, got {factor!r}.")
+    return [abs(Fraction(factor)), abs(Fraction(image))]

@@ -1,5 +1,6 @@
 """Bounded: the bound follows the value through every operation, in exact arithmetic."""
 
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -24,6 +25,32 @@ def test_bound_follows_the_value_in_exact_arithmetic(bound, other, factor):
         assert Fraction((value / factor).bound) >= Fraction(bound) / abs(Fraction(factor))
     # and not by more than one unit in the last place
     assert (value * factor).bound <= np.nextafter(bound * abs(factor), np.inf)
+
+
+@example(0.1, 0)
+@given(FACTORS.filter(lambda c: 2.0**-100 < abs(c) < 2.0**100), st.integers(-10, 10))
+def test_the_bound_follows_the_scalar_that_float32_makes(factor, power):
+    """A float32 array times 0.1 is the array times 0.100000001: a record of exactly the bound shows it."""
+    one = np.array([2.0**power], np.float32)
+    values = [one, {"a": one, "b": np.zeros(1)}, one.astype(">f4")]
+    if torch := sys.modules.get("torch"):
+        values.append(torch.from_numpy(one))
+    for value in values:
+        for scaled in (Bounded(value, 2.0**power) * factor, Bounded(value, 2.0**power) / factor):
+            array = scaled.value["a"] if isinstance(scaled.value, dict) else scaled.value
+            moved = abs(Fraction(float(array[0])))
+            assert moved <= Fraction(scaled.bound) * (1 + Fraction(1, 2**24)), "the quotient is rounded once"
+        assert abs(Fraction(float(np.float32(factor)))) * Fraction(2) ** power <= Fraction(
+            (Bounded(value, 2.0**power) * factor).bound
+        )
+
+
+@pytest.mark.parametrize("factor", [1e39, 1e-60])
+def test_scalars_beyond_float32_are_refused_for_it(factor):
+    for use in (lambda value: value * factor, lambda value: value / factor):
+        with pytest.raises(ParameterError, match="range of float32"):
+            use(Bounded(np.ones(1, np.float32), 1.0))
+        use(Bounded(np.ones(1), 1.0))
 
 
 def test_exact_results_are_not_rounded_up():
