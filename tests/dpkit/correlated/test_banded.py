@@ -60,6 +60,21 @@ def test_centres_move_by_the_strategy_and_two_roundings(coefficients, data):
         assert abs(centre - moved_to - moved) < 2
 
 
+def test_low_digits_of_unrounded_rows_give_the_query_away():
+    """c = (1, 1/3): without R, thirds in the second release tell the first draw modulo 3, and so the first query."""
+
+    def guess(first, second):
+        return (first - np.rint(-3 * second)) % 3
+
+    for query in (0, 1, 2):
+        drawn = discrete_gaussian((2, 200), 1e6, seeded(query))
+        assert (guess(query + drawn[0], drawn[1] - drawn[0] / 3) == query).all(), "the baseline fails every time"
+        stream = _stream(2, dim=200, coefficients=[1.0, 1 / 3])
+        row, kept = stream._advance(0, (), lambda z=drawn[0]: z)
+        second, _ = stream._advance(1, kept, lambda z=drawn[1]: z)
+        assert (guess(query + row, second) == (query + row) % 3).all(), "it learns nothing from the second release"
+
+
 @given(FALLING, st.integers(7, 60))
 def test_prefix_variance_is_that_of_the_matrix(coefficients, steps):
     stream = _stream(steps, coefficients=coefficients)

@@ -125,6 +125,25 @@ def test_a_record_in_each_of_eight_steps():
     assert math.isclose(_stream(8).sensitivity(Participation(steps=8)).value ** 2, 120, rel_tol=1e-14)
 
 
+def test_constant_nodes_give_the_values_of_tf_privacy():
+    """EfficientTreeAggregator on nodes that are all 1, from its tests; here all nodes are 2^40."""
+    one, steps = 1 << 40, 1029
+    sums = np.cumsum(_run(steps, [one] * len(_complete(steps)))) / one
+    tall = 11 / (2 - 0.5**10)
+    known = {1: 1, 2: 4 / 3, 3: 7 / 3, 4: 12 / 7, 5: 19 / 7, 6: 12 / 7 + 4 / 3, 7: 12 / 7 + 7 / 3, 8: 32 / 15}
+    known |= {
+        1024: tall,
+        1025: tall + 1,
+        1026: tall + 4 / 3,
+        1027: tall + 7 / 3,
+        1028: tall + 12 / 7,
+        1029: tall + 19 / 7,
+    }
+    for end, value in known.items():
+        # ten levels at most, at each a weight off by 2^-32 times a correction below 2 value
+        assert math.isclose(sums[end - 1], value, rel_tol=20 * 2.0**-32)
+
+
 def test_memory_is_logarithmic():
     stream = _stream(1000)
     for drawn in range(1, 1001):
