@@ -6,13 +6,17 @@ import pytest
 import secagg
 from accountants import Budget, Gaussian, Ledger, Odometer, Plan
 from accountants.errors import InsecureReleaseError
+from accountants.participation import Participation
+from dpkit.adaptive import AdaptiveClip
 from dpkit.batches import PoissonBatches
 from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
 from dpkit.continuous import GaussianMechanism, LaplaceMechanism
+from dpkit.correlated import TreeNoise
 from dpkit.discrete import DiscreteGaussianMechanism
 from dpkit.entropy import seeded, system
 from dpkit.federated import noise_shares, private_mean
+from dpkit.mechanism import Release
 from tests.oracles.floats import Counted
 
 MECHANISMS = {
@@ -108,6 +112,38 @@ def test_the_event_of_a_seeded_release_cannot_be_brought_by_hand():
             with pytest.raises(InsecureReleaseError):
                 book.record(what)
         assert len(book) == 0
+
+
+def test_adaptive_clips_are_refused_and_their_bound_stays():
+    clip = AdaptiveClip(1.0, 0.5, expected_batch_size=4, count_noise_multiplier=40.0)
+    both, count = clip.sum_with_count(np.ones((4, 2))), clip.count(np.ones(4))
+    for ledger in _books():
+        for call in (
+            lambda **how: clip.release(*both, noise_multiplier=20.0, **how),
+            lambda **how: clip.updated(count, **how),
+        ):
+            before = len(ledger)
+            with pytest.raises(InsecureReleaseError):
+                call(ledger=ledger, entropy=seeded(1))
+            assert (len(ledger), clip.bound) == (before, 1.0)
+            call(ledger=ledger)
+            assert (len(ledger), ledger.secure_releases) == (before + 1, before + 1)
+
+
+def test_a_stream_is_recorded_with_what_it_says_of_itself():
+    """Its event is typed by hand, once for all steps: what drew the noise is handed over with it."""
+    for entropy in (None, seeded(1)):
+        stream = TreeNoise(np.zeros(2), noise_multiplier=40.0, bound=1.0, steps=4, entropy=entropy)
+        event = stream.event(Participation(steps=4, max_participations=1))
+        ledger = Ledger(relation="add_remove", require_secure=True)
+        with pytest.raises(InsecureReleaseError):
+            ledger.record(event)
+        if entropy is None:
+            ledger.record(Release(None, event, stream.secure), note="four steps")
+        else:
+            with pytest.raises(InsecureReleaseError):
+                ledger.record(Release(None, event, stream.secure))
+        assert len(ledger) == (entropy is None)
 
 
 def test_private_means_are_refused():
