@@ -104,15 +104,15 @@ class AdaptiveClip:
         self._flat()
 
     def clip(self, record: Any) -> Any:
-        """Return one record, scaled to a norm of at most the bound; see :meth:`FlatClip.clip`."""
+        """Return one record, scaled to a norm of at most the bound; see :meth:`~dpkit.clip.FlatClip.clip`."""
         return self._flat().clip(record)
 
     def sum(self, records: Iterable[Any]) -> Bounded:
-        """Clip each record and add them, exactly; see :meth:`FlatClip.sum`. The count is not taken."""
+        """Clip each record and add them, exactly; see :meth:`~dpkit.clip.FlatClip.sum`. The count is not taken."""
         return self._flat().sum(records)
 
     def factors(self, norms: ArrayLike) -> NDArray[np.float64]:
-        """Return what to multiply records of these norms by; see :meth:`FlatClip.factors`."""
+        """Return what to multiply records of these norms by; see :meth:`~dpkit.clip.FlatClip.factors`."""
         return self._flat().factors(norms)
 
     def count(self, norms: ArrayLike) -> Bounded:
@@ -135,7 +135,7 @@ class AdaptiveClip:
         """Clip each record and add them, and count those within the bound, in one pass.
 
         Args:
-            records: as for :meth:`FlatClip.sum`.
+            records: as for :meth:`~dpkit.clip.FlatClip.sum`.
 
         Returns:
             The sum, as of :meth:`sum`; and the centred count, as of :meth:`count`. A record that is not finite adds

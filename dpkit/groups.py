@@ -33,7 +33,7 @@ class GroupClip:
     A record is then bounded by :attr:`bound`, the root of the sum of the squares: clipping each of k layers to C is not
     a bound of C but of :math:`\sqrt k\,C`.
 
-    Guarantee: as of :class:`FlatClip`, for every array by itself and for the record as a whole
+    Guarantee: as of :class:`~dpkit.clip.FlatClip`, for every array by itself and for the record as a whole
     (``test_each_group_keeps_its_bound``, ``test_sum_moves_by_at_most_the_bound``). A record with NaN or an infinity in
     any of its arrays becomes zero in all. The grains of an array are those of its own bound, so small ones keep their
     precision beside large ones.
@@ -120,7 +120,7 @@ class GroupClip:
         return Bounded(from_grains(total, self._scales(like), like), self.bound, self.norm)
 
     def factors(self, norms: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-        """Return what to multiply each array of records by; see :meth:`FlatClip.factors`.
+        """Return what to multiply each array of records by; see :meth:`~dpkit.clip.FlatClip.factors`.
 
         Args:
             norms: l2 norms of the records' arrays, each of shape (n,), by name.

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -14,6 +14,7 @@ SCALES = st.one_of(st.sampled_from([1.0, 2.0**-500, 2.0**500, 0.3]), st.floats(1
 
 
 @given(arrays(np.float64, 4, elements=st.floats(-1, 1)), SCALES)
+@example(np.array([0.75, -0.75, 1.75, 0.0]) * 2.0**-29, 1.0)
 def test_entries_are_cut_towards_zero_to_whole_grains(row, scale):
     row = row * scale
     cut = from_grains(grain_sum(row[np.newaxis], scale), scale, row)
