@@ -27,6 +27,7 @@ SPARE_BITS = 18
 """Of a 64-bit word; as many as an entry needs to hold the number of its alias, so tables have up to 2**18 buckets."""
 
 _NONE = np.empty(0, dtype=np.intp)
+_RARE = 43  # probabilities below 2**-43 are left to the remainder
 
 
 @final
@@ -103,7 +104,8 @@ class AliasTable:
         """Integers by the exact law, and the positions of those that came from the remainder."""
         values = self.lookup(words)
         rare = np.flatnonzero(values == self.size) if values.max(initial=0) == self.size else _NONE
-        values += self.first
+        if self.first:
+            values += self.first
         for position in rare:
             values[position] = self.residual_value(source)
         return values, rare
@@ -159,7 +161,7 @@ def build_table(law: Law, word_bits: int = 64, spare_bits: int = SPARE_BITS) -> 
     total_bits = word_bits - spare_bits
     first, floats, above = law.floats(total_bits)
     weights = np.floor(floats * ((1.0 - MARGIN) * 2.0**total_bits / above)).astype(np.int64)
-    kept = np.flatnonzero(weights)
+    kept = np.flatnonzero(weights > (1 << total_bits) >> _RARE)
     weights = weights[kept[0] : kept[-1] + 1]
     residual = (1 << total_bits) - int(weights.sum())
     buckets = 1 << int(weights.size).bit_length()

@@ -111,10 +111,14 @@ class DiscreteLaplace:
         """Draws around 0, shape (count,)."""
         values = self.blocks.values(count, source)
         if self.digits:
-            mirror = (values >> 63) & ((1 << self.block_bits) - 1)
-            place = sum(table.values(count, source) << lowest for lowest, table in self.digits)
+            place = values >> 63  # of a block below zero, all digits are mirrored
+            place &= (1 << self.block_bits) - 1
+            for lowest, table in self.digits:
+                digit = table.values(count, source)
+                digit <<= lowest
+                place ^= digit
             values <<= self.block_bits
-            values |= place ^ mirror
+            values |= place
         return values
 
 

@@ -27,7 +27,7 @@ __all__ = ["PoissonSampler", "log_ratio", "poisson_sampler", "walk"]
 # A log-ratio in a table's range is within 2**-39 of the truth (a test compares with mpmath), exp within 2**-50.
 _MARGIN = 2.0**-36
 _TABLE_BITS = 12  # one table up to a standard deviation of 2**12,
-_BLOCKS_BITS = 5  # and blocks of 1/32 to 1/16 of it beyond
+_BLOCKS_BITS = 8  # and blocks of 1/256 to 1/128 of it beyond
 _EXACT_BELOW = 16  # log n! comes from gammaln below, from Stirling's series above
 
 
