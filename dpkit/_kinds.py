@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from dpkit.errors import ParameterError
 
-__all__ = ["Kind", "as_leaf", "check_kind", "check_width", "is_single", "read", "roundoff", "to_float64", "wide"]
+__all__ = ["Kind", "add", "as_leaf", "check_kind", "check_width", "is_single", "read", "roundoff", "to_float64", "wide"]
 
 _EXACT = 2.0**53  # integers up to here are float64 numbers
 _UNREADABLE = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, OverflowError)
@@ -122,6 +122,15 @@ def _type_name(leaf: Any) -> str:
     """The name of an array's type, ending in float32 or float64 if it is that, whatever the library and byte order."""
     dtype = getattr(leaf, "dtype", None)
     return str(dtype.name if isinstance(dtype, np.dtype) else dtype)
+
+
+def add(left: Any, right: Any) -> Any:
+    """The sum of two arrays of one shape, each made wide first; a tensor is added to tensors only."""
+    if (_torch(left) is None) != (_torch(right) is None):
+        raise ParameterError(
+            f"values must be of one kind, got {type(left).__name__} and {type(right).__name__}; convert one of them."
+        )
+    return wide(left) + wide(right)
 
 
 def check_kind(name: str, array: NDArray[Any]) -> None:

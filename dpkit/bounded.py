@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpkit._checks import check_arrays, check_count, check_finite, check_finite_up
-from dpkit._kinds import check_width, is_single, read, roundoff, to_float64, wide
+from dpkit._kinds import add, check_width, is_single, read, roundoff, to_float64, wide
 from dpkit.errors import BoundError, ParameterError, UnboundedError
 
 __all__ = ["NORMS", "Bounded", "Norm", "flatten", "opened", "rebuild", "shapes"]
@@ -116,7 +116,7 @@ class Bounded:
         nothing else was done to the sum. Clips sum in integers and need none of this.
 
         Args:
-            value: the sum, float32 or float64: added up in that type or a wider one.
+            value: the sum, float32 or float64, of records of that very type; if it was added up in float64, give float64.
             bound: norm of one record.
             max_records: a public number that the number of records never exceeds; in float32 the bound doubles at 2900.
             norm: "l2", "l1" or "linf".
@@ -276,8 +276,8 @@ def _add(left: Bounded, right: Bounded) -> Any:
             f"shapes must be equal, got {shapes(left.value)} and {shapes(right.value)}; add values of one structure."
         )
     if isinstance(left.value, Mapping):
-        return {name: wide(array) + wide(right.value[name]) for name, array in left.value.items()}
-    return wide(left.value) + wide(right.value)
+        return {name: add(array, right.value[name]) for name, array in left.value.items()}
+    return add(left.value, right.value)
 
 
 def shapes(value: Any) -> Any:

@@ -16,6 +16,7 @@ BOUNDS = st.floats(2.0**-200, 2.0**200)
 FACTORS = st.floats(-(2.0**200), 2.0**200).filter(lambda c: c == 0 or abs(c) > 2.0**-200)
 
 
+@example(1.0, 1.0, 2.0)
 @given(BOUNDS, BOUNDS, FACTORS)
 def test_bound_follows_the_value_in_exact_arithmetic(bound, other, factor):
     value = Bounded(np.zeros(2), bound)
@@ -134,6 +135,14 @@ def test_sums_need_equal_norms_and_structures():
         value + Bounded({"w": np.ones(2)}, 1.0)
     with pytest.raises(UnboundedError):
         value + np.ones(2)
+
+
+def test_tensors_are_added_to_tensors_only():
+    torch = pytest.importorskip("torch")
+    tensor, array = torch.ones(2), np.ones(2)
+    for left, right in ((tensor, array), (array, tensor), ({"a": array}, {"a": tensor})):
+        with pytest.raises(ParameterError, match="one kind, got"):
+            Bounded(left, 1.0) + Bounded(right, 1.0)
 
 
 def test_disjoint_parts_keep_the_largest_bound():

@@ -148,6 +148,22 @@ def test_what_offers_its_numbers_only_comes_back_as_numpy(kind, dtype):
     assert (array == np.arange(4)).all()
 
 
+def test_a_read_only_export_is_read():
+    class Frozen(WithDlpack):
+        """The newer protocol, which can say that the memory is read-only."""
+
+        def __dlpack__(self, **wanted):
+            return self._array.__dlpack__(**wanted)
+
+    array = np.arange(3.0)
+    array.setflags(write=False)
+    if np.lib.NumpyVersion(np.__version__) < "2.1.0":
+        pytest.skip("numpy 2.1 is the first to speak it")
+    made = release(Frozen(array))
+    made += 1.0
+    assert array.tolist() == [0.0, 1.0, 2.0]
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i4"])
 def test_an_array_api_library_gets_its_own_kind_and_device_back(dtype):
     value = Foreign(np.arange(4, dtype=dtype), device="far")
