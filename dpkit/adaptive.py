@@ -59,7 +59,7 @@ class AdaptiveClip:
         expected_batch_size: public number that the count is divided by, > 0.
         count_noise_multiplier: noise of the count / its bound of 1/2; its standard deviation in records is half of it.
             A tenth of expected_batch_size costs next to nothing and steers well enough (Andrew et al.).
-        learning_rate: eta > 0, how fast the bound moves: by a factor of exp(eta) at most, but for noise.
+        learning_rate: eta > 0, how fast the bound moves: by a factor of about exp(eta) a step at most.
         norm: "l2", "l1" or "linf".
 
     Attributes:
