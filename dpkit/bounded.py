@@ -116,7 +116,7 @@ class Bounded:
         nothing else was done to the sum. Clips sum in integers and need none of this.
 
         Args:
-            value: the sum, float32 or float64, of records of that very type; if it was added up in float64, give float64.
+            value: the sum, float32 or float64, added up in that very type from records that it holds exactly.
             bound: norm of one record.
             max_records: a public number that the number of records never exceeds; in float32 the bound doubles at 2900.
             norm: "l2", "l1" or "linf".
