@@ -31,6 +31,7 @@ nitpick_ignore_regex = [
     ),
     ("py:.*", r"(ABC|StrEnum|Protocol|Generic|TypeVar)"),
     ("py:obj", r"secagg\.api\.(ClientT|ServerT)"),
+    ("py:class", r"dpkit\._laws\.Law"),
 ]
 
 _RAISED = re.compile(r"^(\s+)(\w+Error)(?=: )")

@@ -11,8 +11,8 @@
                              Ledger ─► Accountant.epsilon(delta=…) ─► statement
 
 Modules in the order data flows: `entropy`, `bounded`, `clip`, `groups`, `rotate`, `samplers`, `mechanism`,
-`continuous`, `adaptive`, `discrete`, `correlated`, `batches`, `training` (the only place that imports torch),
-`federated` (the only one that sees secagg).
+`continuous`, `adaptive`, `lattice`, `shares`, `discrete`, `discrete_laplace`, `skellam`, `correlated`, `batches`,
+`training` (the only place that imports torch), `federated` (the only one that sees secagg).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip, NormalizeClip
 from dpkit.continuous import GaussianMechanism, LaplaceMechanism
 from dpkit.correlated import BandedNoise, BufferedToeplitzNoise, TreeNoise
-from dpkit.discrete import DiscreteGaussianMechanism, ShareMechanism
+from dpkit.discrete import DiscreteGaussianMechanism
+from dpkit.discrete_laplace import DiscreteLaplaceMechanism
 from dpkit.errors import (
     BackendError,
     BoundError,
@@ -39,6 +40,8 @@ from dpkit.errors import (
 from dpkit.federated import MeanRelease, private_mean
 from dpkit.groups import GroupClip
 from dpkit.mechanism import Release
+from dpkit.shares import ShareMechanism
+from dpkit.skellam import SkellamMechanism
 
 __version__ = "0.1.0"
 
@@ -52,6 +55,7 @@ __all__ = [
     "CoverageError",
     "DPKitError",
     "DiscreteGaussianMechanism",
+    "DiscreteLaplaceMechanism",
     "EntropyError",
     "ExhaustedError",
     "FlatClip",
@@ -64,6 +68,7 @@ __all__ = [
     "ParameterError",
     "Release",
     "ShareMechanism",
+    "SkellamMechanism",
     "StateError",
     "TreeNoise",
     "UnboundedError",

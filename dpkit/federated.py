@@ -20,23 +20,28 @@ from numpy.typing import NDArray
 
 import secagg
 from accountants import Event
-from dpkit.bounded import Bounded
+from dpkit._kinds import read, to_float64
+from dpkit.bounded import Bounded, Norm
 from dpkit.clip import FlatClip
 from dpkit.discrete import DiscreteGaussianMechanism
 from dpkit.entropy import Source, is_secure, resolve
 from dpkit.errors import BoundError, ParameterError, StateError
+from dpkit.lattice import holds_integers
 from dpkit.mechanism import Recorder, Release, Sampling, require_draw, spend_draw
 from dpkit.rotate import Rotation
+from dpkit.skellam import SkellamMechanism
 
 __all__ = ["MeanRelease", "NoiseShares", "noise_shares", "private_mean", "share_step"]
 
 Vector = NDArray[np.float64]
 
-_TAIL = 40.0
-"""A lattice Gaussian leaves +-40 standard deviations with probability below 2 exp(-800) < 1e-347."""
-
 _FINENESS = 16.0
 """A share's standard deviation is between 16 and 32 lattice steps where the plan leaves the choice to us."""
+
+_ROOM_BITS = 9
+"""Where shares are rounded, it may be up to 1/256 of half the plan's range: a finer lattice, a smaller growth."""
+
+_FINEST_SHARE = 2.0**18  # well within what Skellam noise is drawn for
 
 
 @final
@@ -122,7 +127,7 @@ def private_mean(
     updates: Sequence[Any],
     *,
     clip: FlatClip | None,
-    mechanism: DiscreteGaussianMechanism,
+    mechanism: DiscreteGaussianMechanism | SkellamMechanism,
     plan: secagg.SumProtocol,
     denominator: float,
     ledger: Recorder,
@@ -133,16 +138,17 @@ def private_mean(
 ) -> MeanRelease:
     r"""Average the parties' updates so that only the noisy sum is ever opened.
 
-    Every party clips its update (or brings a sum of clipped records), draws an integer share from the discrete Gaussian
-    centred at its real value, and enters it into the sum protocol. The noise does the rounding, so no rounding error
-    enters the bound.
+    Every party clips its update (or brings a sum of clipped records), draws an integer share around it, and enters that
+    into the sum protocol. Discrete Gaussian noise is centred at the real value and does the rounding, so no rounding
+    error enters the bound. For Skellam noise each party rounds its own value; only the party that holds the record
+    moves, so the growth of the bound counts once.
 
     Guarantee:
-        Event ``DistributedDiscreteGaussian`` of ``plan.min_honest`` shares, sampled by `sampling`, against whoever sees
-        what the plan's promise allows; held by ``test_private_mean_records_min_honest_shares`` and
-        ``test_private_mean_is_bit_identical_over_protocols``. Shares are clamped to the range of the plan: the centre
-        coordinatewise and before noise, which never lengthens a difference; the noise at more than 40 standard
-        deviations, of probability below 1e-347, less than the outward rounding of any reported delta.
+        Event ``DistributedDiscreteGaussian`` (or ``Skellam``) of ``plan.min_honest`` shares, sampled by `sampling`,
+        against whoever sees what the plan's promise allows; held by ``test_private_mean_records_min_honest_shares``,
+        ``test_skellam_shares_end_to_end`` and ``test_private_mean_is_bit_identical_over_protocols``. Shares are clamped
+        to the range of the plan: the centre coordinatewise and before noise, which never lengthens a difference; the
+        noise at a distance of probability below 1e-346, less than the outward rounding of any reported delta.
 
     Args:
         updates: one update per party. With `clip`: an array or a dict of arrays, clipped as one record (the unit is
@@ -165,7 +171,7 @@ def private_mean(
 
     Raises:
         ParameterError: updates, plan, mechanism and denominator do not fit together; nothing is recorded.
-        BoundError: bounds differ, or have a norm that the Gaussian cannot use.
+        BoundError: bounds differ, or have a norm that the noise cannot use.
         StateError: the open draw of `sampling` was released before; nothing is recorded.
         secagg.errors.SecAggError: the protocol refused; nothing is opened or recorded.
 
@@ -204,7 +210,7 @@ def noise_shares(
     updates: Sequence[Any],
     *,
     clip: FlatClip | None,
-    mechanism: DiscreteGaussianMechanism,
+    mechanism: DiscreteGaussianMechanism | SkellamMechanism,
     plan: secagg.SumProtocol,
     sampling: Sampling | None = None,
     rotate: bool = False,
@@ -231,7 +237,7 @@ def noise_shares(
     step = share_step(mechanism, bound=query.bound, plan=plan)
     share = mechanism.share(parties=plan.num_parties, min_honest=plan.min_honest).with_step(step)
     event = share.event(query)
-    limit = _centre_limit(share.local_stddev(query), query.bound / step, plan.value_bits) * step
+    limit = _centre_limit(share.reach(query), query.bound / step, plan.value_bits) * step
     encoded = np.stack(
         [
             _encode(share.draw(Bounded(np.clip(vector, -limit, limit), query.bound), source), plan.value_bits)
@@ -249,11 +255,14 @@ def noise_shares(
     )
 
 
-def share_step(mechanism: DiscreteGaussianMechanism, *, bound: float, plan: secagg.SumProtocol) -> float:
+def share_step(
+    mechanism: DiscreteGaussianMechanism | SkellamMechanism, *, bound: float, plan: secagg.SumProtocol
+) -> float:
     """The lattice step that :func:`private_mean` uses, in units of the value.
 
     The mechanism's own step where it has one; else the power of two that puts one share's standard deviation between 16
-    and 32 steps, which leaves the rest of the plan's range to the values. It depends on parameters only.
+    and 32 steps, which leaves the rest of the plan's range to the values. Where shares are rounded, between 1/512 and
+    1/256 of half the plan's range, if that is finer: rounding costs less then. It depends on parameters only.
 
     Args:
         mechanism: noise relative to the bound, of ``plan.min_honest`` shares together.
@@ -266,7 +275,10 @@ def share_step(mechanism: DiscreteGaussianMechanism, *, bound: float, plan: seca
     if mechanism.step is not None:
         return mechanism.step
     local_stddev = mechanism.noise_multiplier * bound / math.sqrt(plan.min_honest)
-    return math.ldexp(1.0, math.frexp(local_stddev / _FINENESS)[1] - 1)  # the power of two at or below
+    fineness = _FINENESS
+    if mechanism.rounds:
+        fineness = min(max(_FINENESS, 2.0 ** (plan.value_bits - 1 - _ROOM_BITS)), _FINEST_SHARE)
+    return math.ldexp(1.0, math.frexp(local_stddev / fineness)[1] - 1)  # the power of two at or below
 
 
 def _check_denominator(denominator: object) -> None:
@@ -280,13 +292,14 @@ def _check_parties(
     updates: Sequence[Any],
     plan: secagg.SumProtocol,
     clip: FlatClip | None,
-    mechanism: DiscreteGaussianMechanism,
+    mechanism: DiscreteGaussianMechanism | SkellamMechanism,
     sampling: Sampling | None,
 ) -> None:
     """What must fit before anything is drawn."""
-    if not isinstance(mechanism, DiscreteGaussianMechanism):
+    if not isinstance(mechanism, DiscreteGaussianMechanism | SkellamMechanism):
         raise ParameterError(
-            f"mechanism must draw integer shares, got {type(mechanism).__name__}; use DiscreteGaussianMechanism."
+            f"mechanism must draw integer shares, got {type(mechanism).__name__}; use DiscreteGaussianMechanism or "
+            "SkellamMechanism."
         )
     if clip is not None and not isinstance(clip, FlatClip):
         raise ParameterError(f"clip must be a FlatClip, or None for Bounded updates, got {type(clip).__name__}.")
@@ -318,7 +331,7 @@ def _bounded_vectors(
     if any(other != spec for _, other in flat):
         raise ParameterError("updates must all have the same structure and shapes.")
     if clip is None:
-        bound = _common_bound(updates)
+        bound, norm = _common_bound(updates)
         vectors = [vector for vector, _ in flat]
         if not all(np.isfinite(vector).all() for vector in vectors):
             raise ParameterError("a Bounded update holds NaN or infinity; clips map such records to zero.")
@@ -326,24 +339,26 @@ def _bounded_vectors(
         if any(isinstance(update, Bounded) for update in updates):
             raise ParameterError("clip must be None where updates are Bounded already: they would be clipped twice.")
         if clip.norm == "linf":
-            raise BoundError("clip must bound the l2 or l1 norm for Gaussian noise, got 'linf'.")
-        bound = clip.bound
+            raise BoundError("clip must bound the l2 or l1 norm for this noise, got 'linf'.")
+        bound, norm = clip.bound, clip.norm
         vectors = [np.asarray(clip.clip(vector), dtype=np.float64) for vector, _ in flat]
-    return vectors, Bounded(vectors[0], bound), lambda vector: secagg.unflatten(vector, spec)
+    whole = clip is None and all(holds_integers(tree) for tree in trees)
+    query = Bounded(np.zeros(vectors[0].shape, np.int64) if whole else vectors[0], bound, norm)
+    return vectors, query, lambda vector: secagg.unflatten(vector, spec)
 
 
-def _common_bound(updates: Sequence[Any]) -> float:
-    """The one bound of updates that are already Bounded."""
+def _common_bound(updates: Sequence[Any]) -> tuple[float, Norm]:
+    """The one bound of updates that are already Bounded, and a norm that it holds for: l1 is an l2 bound too."""
     if not all(isinstance(update, Bounded) for update in updates):
         raise ParameterError(
             "with clip=None every update must be a Bounded sum; pass clip=FlatClip(...) for bare arrays."
         )
     if any(update.norm == "linf" for update in updates):
-        raise BoundError("Gaussian noise needs updates bounded in l2 or l1, got 'linf'.")
+        raise BoundError("updates must be bounded in l2 or l1 for this noise, got 'linf'.")
     bounds = {update.bound for update in updates}
     if len(bounds) > 1:
         raise BoundError(f"updates must share one bound, got {sorted(bounds)}.")
-    return float(bounds.pop())
+    return float(bounds.pop()), "l1" if all(update.norm == "l1" for update in updates) else "l2"
 
 
 def _rotated(
@@ -356,29 +371,26 @@ def _rotated(
     return rotated, Bounded(rotated[0], bound), lambda vector: restore(rotation.inverse(vector))
 
 
-def _centre_limit(local_stddev: float, bound: float, value_bits: int) -> float:
-    """How far a centre may lie from zero, in lattice steps, so that its noise stays in range."""
-    limit = 2.0 ** (value_bits - 1) - 1.0 - _TAIL * local_stddev
+def _centre_limit(reach: float, bound: float, value_bits: int) -> float:
+    """How far a centre may lie from zero, in lattice steps, so that it can be rounded and its noise stays in range."""
+    limit = math.floor(2.0 ** (value_bits - 1) - 2.0 - reach)
     if limit < bound:
         raise ParameterError(
             f"value_bits = {value_bits} is too small: one record moves the sum by up to {bound:.6g} lattice steps, and "
-            f"its noise needs {_TAIL:g} standard deviations of {local_stddev:.6g} steps beside it; plan more bits."
+            f"its noise needs {reach:.6g} steps beside it; plan more bits."
         )
-    return limit
+    return float(limit)
 
 
 def _encode(share: NDArray[np.int64], value_bits: int) -> NDArray[np.uint64]:
-    """A signed share to the protocol's unsigned range; clamping is for the 1e-347 tail."""
+    """A signed share to the protocol's unsigned range; clamping is for the 1e-346 tail."""
     half = 1 << (value_bits - 1)
     return secagg.offset_encode(np.clip(share, -half, half - 1), value_bits)
 
 
 def _as_float64(array: Any) -> Vector:
-    """A numpy array, or anything with ``__array__`` (a torch tensor, say), as float64."""
-    numbers = np.asarray(array)
-    if numbers.dtype.kind not in "iuf":
-        raise ParameterError(f"updates must hold real numbers, got dtype {numbers.dtype}.")
-    return numbers.astype(np.float64)
+    """The numbers of an array of any kind as float64; integers beyond 2**53 saturate."""
+    return to_float64(read("updates", array)[0])
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:

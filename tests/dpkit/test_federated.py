@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import secagg
-from accountants import DistributedDiscreteGaussian, Ledger, PoissonSampled
+from accountants import DistributedDiscreteGaussian, Ledger, PoissonSampled, Skellam
 from dpkit import (
     Bounded,
     BoundError,
@@ -16,6 +16,7 @@ from dpkit import (
     FlatClip,
     GaussianMechanism,
     ParameterError,
+    SkellamMechanism,
     StateError,
     private_mean,
 )
@@ -247,3 +248,65 @@ def test_noise_is_never_reused_between_calls():
     assert not np.array_equal(first, second)
     assert len({row.tobytes() for row in first}) == 3
     assert draw().secure
+
+
+@pytest.mark.parametrize("name", PLANS)
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32), parties=st.integers(3, 6), dim=st.integers(1, 20))
+def test_skellam_shares_end_to_end(name, seed, parties, dim):
+    """What is opened is the sum of the parties' own shares, drawn by the mechanism recorded; rounding is paid once."""
+    plan = PLANS[name](parties, dim)
+    updates = list(np.random.default_rng(seed).normal(size=(parties, dim)))
+    mechanism, clip, ledger = SkellamMechanism(2.0), FlatClip(1.0), _ledger()
+    release = private_mean(
+        updates, clip=clip, mechanism=mechanism, plan=plan, denominator=parties, ledger=ledger, entropy=seeded(seed)
+    )
+    step = share_step(mechanism, bound=1.0, plan=plan)
+    share = mechanism.share(parties, plan.min_honest).with_step(step)
+    source = seeded(seed)
+    total = sum(share.draw(Bounded(clip.clip(update), 1.0), source) for update in updates)
+    assert np.array_equal(release.value, total * step / parties)
+    event = release.event
+    assert event == share.event(Bounded(np.zeros(dim), 1.0))
+    assert [entry.event for entry in ledger.entries] == [event]
+    assert isinstance(event, Skellam)
+    assert event.variance == pytest.approx((2.0 / step) ** 2, rel=1e-14)
+    assert 1 / step <= event.l2_bound <= 1 / step + math.sqrt(dim)
+    assert share.local_stddev(Bounded(np.zeros(dim), 1.0)) >= 2.0 ** (16 - 1 - 9)  # 1/512 of half the range
+
+
+def test_skellam_keeps_an_l1_bound_and_the_exactness_of_integers():
+    plan = PLANS["plain"](5, 4, 32)
+    args = {"plan": plan, "denominator": 1, "entropy": seeded(3)}
+    counts = [Bounded(np.array([7, 0, 1, 5], dtype=np.int32), 1.0, "l1")] * 5
+    mechanism = SkellamMechanism(50.0, step=1.0)
+    exact = private_mean(counts, clip=None, mechanism=mechanism, ledger=_ledger(), **args).event
+    assert (exact.l1_bound, exact.l2_bound) == (1.0, 1.0)
+    floats = [Bounded(count.value.astype(float), 1.0, "l1") for count in counts]
+    rounded = private_mean(floats, clip=None, mechanism=mechanism, ledger=_ledger(), **args).event
+    assert (rounded.l1_bound, rounded.l2_bound) == (4.0, 2.0)
+    one_is_not = [*counts[1:], floats[0]]
+    event = private_mean(one_is_not, clip=None, mechanism=mechanism, ledger=_ledger(), **args).event
+    assert event == rounded
+    one_in_l2 = [*counts[1:], Bounded(counts[0].value, 1.0, "l2")]
+    event = private_mean(one_in_l2, clip=None, mechanism=mechanism, ledger=_ledger(), **args).event
+    assert event == exact  # the integer vectors of norm at most 1 are the same
+    rotated = private_mean(counts, clip=None, mechanism=mechanism, ledger=_ledger(), rotate=True, **args).event
+    assert rotated.l1_bound >= rounded.l1_bound
+
+
+@pytest.mark.parametrize("kind", [DiscreteGaussianMechanism, SkellamMechanism])
+def test_centres_and_noise_stay_in_range(kind):
+    """Shares of the largest values, either way, leave the range of the plan but for 1e-346: nothing is clamped."""
+    plan = PLANS["plain"](3, 2000)
+    for sign in (1, -1):
+        updates = [Bounded(np.full(2000, sign * 1e30), 1.0)] * 3
+        shares = noise_shares(updates, clip=None, mechanism=kind(2.0), plan=plan, entropy=seeded(4))
+        assert 0 < shares.vectors.min() < shares.vectors.max() < 2**16 - 1
+        assert (shares.vectors.min() if sign < 0 else 2**16 - 1 - shares.vectors.max()) > 500
+
+
+def test_integers_beyond_float64_saturate():
+    update = Bounded(np.array([2**63 - 1, -(2**63), 2**60 + 1]), 1.0)
+    release = _mean([update] * 3, plan=PLANS["plain"](3, 3), clip=None, entropy=seeded(5))
+    assert (np.sign(release.value) == [1, -1, 1]).all()
