@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dpkit.bounded import Bounded, flatten, opened, rebuild
 from dpkit.errors import BoundError, ParameterError, UnboundedError
+from dpkit.samplers import root_up
 
 HUGE = pytest.param(10**400, id="huge")
 BOUNDS = st.floats(2.0**-200, 2.0**200)
@@ -269,7 +270,7 @@ def test_float_sums_move_by_at_most_the_bound(rows, extra, random, single):
         held = Bounded.of_float_sum(total(records), largest, max_records=len(records), norm=norm)
         assert size(moved) <= Fraction(held.bound)
     squares = max(sum(Fraction(float(x)) ** 2 for x in record) for record in records)
-    bound = Bounded(0.0, np.nextafter(float(squares) ** 0.5, 2.0)).bound
+    bound = root_up(squares) if squares else 0.0
     held = Bounded.of_float_sum(total(records), bound, max_records=len(records))
     assert sum(x**2 for x in moved) <= Fraction(held.bound) ** 2
 
