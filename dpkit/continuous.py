@@ -56,7 +56,7 @@ class GaussianMechanism:
         object.__setattr__(self, "noise_multiplier", check_multiplier(self.noise_multiplier))
 
     @classmethod
-    def for_epsilon(cls, epsilon: float, *, delta: float, relation: Relation | str) -> GaussianMechanism:
+    def for_epsilon(cls, epsilon: float, delta: float, relation: Relation | str) -> GaussianMechanism:
         """Return the mechanism with the least noise for one release at this cost.
 
         Guarantee: the exact delta at epsilon is at most delta, and a ledger finds at most epsilon at delta
@@ -240,7 +240,7 @@ class LaplaceMechanism:
         object.__setattr__(self, "noise_multiplier", check_multiplier(self.noise_multiplier))
 
     @classmethod
-    def for_epsilon(cls, epsilon: float, *, delta: float = 0.0, relation: Relation | str) -> LaplaceMechanism:
+    def for_epsilon(cls, epsilon: float, delta: float = 0.0, *, relation: Relation | str) -> LaplaceMechanism:
         """Return the mechanism with the least noise for one release at this cost.
 
         Guarantee: the release is (epsilon, delta)-private in exact arithmetic, and for delta > 0 a ledger finds at most
