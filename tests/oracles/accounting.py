@@ -10,13 +10,25 @@ def _panels(low, high, width):
     return [low + (high - low) * i / count for i in range(count + 1)]
 
 
+def _integral(function, points):
+    """By Gauss-Legendre quadrature of each panel, on which the function is analytic."""
+    return mp.quad(function, points, method="gauss-legendre", maxdegree=6)
+
+
+def _gaussian(s):
+    """The density of N(0, s^2) as a function."""
+    unit, rate = 1 / (s * mp.sqrt(2 * mp.pi)), 1 / (2 * s * s)
+    return lambda x: unit * mp.exp(-x * x * rate)
+
+
 def gauss_log_moment(shape, scale, prob, order):
-    """log E_Q[(P/Q)^order] of a sampled Gaussian pair, by Gauss-Legendre quadrature of the definition."""
+    """log E_Q[(P/Q)^order] of a sampled Gaussian pair, by quadrature of the definition."""
     with mp.workdps(DIGITS):
         s, q, a = mp.mpf(scale), mp.mpf(prob), mp.mpf(order)
+        centred = _gaussian(s)
 
         def density(x, centre):
-            return mp.exp(-((x - centre) ** 2) / (2 * s * s)) / (s * mp.sqrt(2 * mp.pi))
+            return centred(x - centre)
 
         def mixed(x, centre):
             return (1 - q) * density(x, 0) + q * density(x, centre)
@@ -30,7 +42,7 @@ def gauss_log_moment(shape, scale, prob, order):
         reach = {"remove": a, "add": mp.mpf(1), "antipodal": 2 * a - 1}[shape]
         low = -14 * s - (a if shape == "add" else 1)
         points = _panels(low, reach + 14 * s + 1, 3 * s)
-        return mp.log(mp.quad(lambda x: p(x) ** a * base(x) ** (1 - a), points, maxdegree=5))
+        return mp.log(_integral(lambda x: p(x) ** a * base(x) ** (1 - a), points))
 
 
 def laplace_log_moment(shape, scale, prob, order):
@@ -55,7 +67,7 @@ def laplace_log_moment(shape, scale, prob, order):
         def integrand(x):
             return p(x) ** a * base(x) ** (1 - a)
 
-        inner = mp.quad(integrand, _panels(mp.mpf(-1), mp.mpf(1), mp.mpf("0.25")), maxdegree=7)
+        inner = _integral(integrand, _panels(mp.mpf(-1), mp.mpf(1), mp.mpf("0.25")))
         return mp.log(inner + (integrand(mp.mpf(1)) + integrand(mp.mpf(-1))) / s)
 
 
@@ -64,11 +76,7 @@ def mirror_log_moment(noise, scale, prob, order):
     with mp.workdps(DIGITS):
         s, q, a = mp.mpf(scale), mp.mpf(prob), mp.mpf(order)
         half = mp.mpf(1) / 2
-
-        def density(x):
-            if noise == "gaussian":
-                return mp.exp(-(x**2) / (2 * s * s)) / (s * mp.sqrt(2 * mp.pi))
-            return mp.exp(-abs(x) / s) / (2 * s)
+        density = _gaussian(s) if noise == "gaussian" else lambda x: mp.exp(-abs(x) / s) / (2 * s)
 
         def integrand(x):
             base = density(x)
@@ -76,7 +84,7 @@ def mirror_log_moment(noise, scale, prob, order):
             return base * (ratio**a + ratio ** (1 - a) - 1 - ratio)
 
         end = max(a, mp.mpf(2)) + 14 * s + 1 if noise == "gaussian" else mp.mpf(1)
-        inner = mp.quad(integrand, _panels(half, end, 2 * s if noise == "gaussian" else mp.mpf("0.25")), maxdegree=6)
+        inner = _integral(integrand, _panels(half, end, 2 * s if noise == "gaussian" else mp.mpf("0.25")))
         return mp.log1p(inner + (integrand(mp.mpf(1)) * s if noise == "laplace" else 0))
 
 
@@ -85,11 +93,7 @@ def group_log_moment(noise, shape, scale, prob, size, order):
     with mp.workdps(DIGITS):
         s, q, a = mp.mpf(scale), mp.mpf(prob), mp.mpf(order)
         weights = [mp.binomial(size, j) * q**j * (1 - q) ** (size - j) for j in range(size + 1)]
-
-        def density(x):
-            if noise == "gaussian":
-                return mp.exp(-(x**2) / (2 * s * s)) / (s * mp.sqrt(2 * mp.pi))
-            return mp.exp(-abs(x) / s) / (2 * s)
+        density = _gaussian(s) if noise == "gaussian" else lambda x: mp.exp(-abs(x) / s) / (2 * s)
 
         def integrand(x):
             without, mixed = density(x), mp.fsum(w * density(x - j) for j, w in enumerate(weights))
@@ -97,10 +101,10 @@ def group_log_moment(noise, shape, scale, prob, size, order):
             return p**a * base ** (1 - a)
 
         if noise == "laplace":
-            inner = mp.quad(integrand, _panels(mp.mpf(0), mp.mpf(size), mp.mpf("0.25")), maxdegree=6)
+            inner = _integral(integrand, _panels(mp.mpf(0), mp.mpf(size), mp.mpf("0.25")))
             return mp.log(inner + (integrand(mp.mpf(0)) + integrand(mp.mpf(size))) * s)
         low, high = (-14 * s - 1, a * size + 14 * s) if shape == "remove" else (-14 * s - (a - 1) * size, 14 * s + 1)
-        return mp.log(mp.quad(integrand, _panels(low, high, 3 * s), maxdegree=5))
+        return mp.log(_integral(integrand, _panels(low, high, 3 * s)))
 
 
 def atom_log_moment(atoms, order):
