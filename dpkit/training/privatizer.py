@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -190,7 +191,10 @@ class Privatizer:
         self._latest, self._coming = multiplier, None
         self._steps += 1
         for name, parameter in parameters.items():
-            parameter.grad = torch.from_numpy(release.value[name] / self._expected).to(parameter)
+            mean = np.asarray(
+                release.value[name] / self._expected
+            )  # numpy divides to a scalar where there is no dimension
+            parameter.grad = torch.from_numpy(mean).to(parameter)
         return Release({name: value.grad for name, value in parameters.items()}, release.event, release.secure)
 
     @property

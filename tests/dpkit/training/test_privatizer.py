@@ -319,6 +319,28 @@ def test_a_batch_that_mixes_examples_is_refused_and_state_is_kept():
         step.release()
 
 
+def test_a_parameter_without_dimensions():
+    """numpy makes scalars of arrays without dimensions; the gradient is a tensor of the parameter's shape."""
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.scale = build(), nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x):
+            return self.inner(x) * self.scale
+
+    model, x = Scaled(), torch.linspace(-1, 1, 8).reshape(2, 4)
+    with quiet(model, clip=FlatClip(1e3)) as bounded:
+        bounded.backward(model(x).square().sum(1))
+        bounded.release()
+    got = model.scale.grad.clone()
+    model.zero_grad()
+    model(x).square().sum().backward()
+    assert got.shape == ()
+    torch.testing.assert_close(got, model.scale.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_two_privatizers_and_frozen_layers():
     first, second = build(1), build(2)
     with private(first) as one, private(second) as two:
