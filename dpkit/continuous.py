@@ -76,7 +76,7 @@ class GaussianMechanism:
             RelationError: the relation is none of accountants'.
 
         Example:
-            >>> GaussianMechanism.for_epsilon(1.0, delta=1e-5, relation="add_remove").noise_multiplier
+            >>> GaussianMechanism.for_epsilon(1.0, 1e-5, "add_remove").noise_multiplier
             3.7306316348159596
 
         References:
@@ -240,7 +240,7 @@ class LaplaceMechanism:
         object.__setattr__(self, "noise_multiplier", check_multiplier(self.noise_multiplier))
 
     @classmethod
-    def for_epsilon(cls, epsilon: float, delta: float = 0.0, *, relation: Relation | str) -> LaplaceMechanism:
+    def for_epsilon(cls, epsilon: float, delta: float, relation: Relation | str) -> LaplaceMechanism:
         """Return the mechanism with the least noise for one release at this cost.
 
         Guarantee: the release is (epsilon, delta)-private in exact arithmetic, and for delta > 0 a ledger finds at most
@@ -259,7 +259,7 @@ class LaplaceMechanism:
             RelationError: the relation is none of accountants'.
 
         Example:
-            >>> LaplaceMechanism.for_epsilon(0.5, relation="replace_one").noise_multiplier
+            >>> LaplaceMechanism.for_epsilon(0.5, 0.0, "replace_one").noise_multiplier
             4.0
 
         References:

@@ -193,7 +193,7 @@ class Privatizer:
         for name, parameter in parameters.items():
             mean = np.asarray(
                 release.value[name] / self._expected
-            )  # numpy divides to a scalar where there is no dimension
+            )  # numpy's quotient of no dimensions is a scalar
             parameter.grad = torch.from_numpy(mean).to(parameter)
         return Release({name: value.grad for name, value in parameters.items()}, release.event, release.secure)
 

@@ -177,9 +177,9 @@ def test_more_budget_needs_less_noise(target, delta, factor):
 
 
 def test_laplace_needs_no_delta():
-    assert LaplaceMechanism.for_epsilon(2.0, relation="add_remove") == LaplaceMechanism(0.5)
+    assert LaplaceMechanism.for_epsilon(2.0, 0.0, "add_remove") == LaplaceMechanism(0.5)
     assert epsilon(Laplace(0.5), delta=1e-300, relation="add_remove") == pytest.approx(2.0, rel=1e-15)
-    assert LaplaceMechanism.for_epsilon(2.0, 0.0, relation="zero_out") == LaplaceMechanism(0.5)
+    assert LaplaceMechanism.for_epsilon(2.0, delta=0.0, relation="zero_out") == LaplaceMechanism(0.5)
     assert GaussianMechanism.for_epsilon(1.0, 1e-5, "zero_out") == GaussianMechanism.for_epsilon(
         1.0, delta=1e-5, relation="add_remove"
     )
