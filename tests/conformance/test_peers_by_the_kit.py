@@ -27,6 +27,7 @@ from accountants import (
 from accountants.errors import LawError
 from accountants.testing import EVENTS, Case, EventRow, broken_laws, check_laws
 from tests.conformance.peer_accountants import PLD, RDP, RDP_TOLD, Opacus
+from tests.laws.kept import Kept
 
 ROWS = {row.kind: row for row in EVENTS}
 STEP = PoissonSampled(Gaussian(1.0), 0.01)
@@ -58,7 +59,7 @@ PEERS = [
 @pytest.mark.filterwarnings("ignore")  # theirs, of many kinds
 @pytest.mark.parametrize(("accountant", "event", "delta", "tolerance", "faults"), PEERS)
 def test_the_kit_finds_the_known_faults_and_no_others(accountant, event, delta, tolerance, faults):
-    row = ROWS[type(event)]
+    row, accountant = ROWS[type(event)], Kept(accountant)
     held = [relation for relation in Relation if accountant.supports(event, relation=relation)]
     assert held
     found = {}

@@ -7,6 +7,8 @@ for any t > 0, by the trapezoid rule in s and in x. Both converge geometrically;
 
 import mpmath as mp
 
+from tests.oracles.turns import turning
+
 DIGITS = 25
 NEGLIGIBLE = mp.mpf(10) ** -18  # of the integrand at s = 0: where the sum over s ends
 REACH = 13  # standard deviations of noise beyond the outermost mode of the tilted law
@@ -50,15 +52,12 @@ def log_delta(shape, scale, prob, times, epsilon, *, t, step, fine):
         scale, prob, epsilon, t, step, fine = map(mp.mpf, (scale, prob, epsilon, t, step, fine))
         value, weights, losses = _tilted(shape, scale, prob, t, fine)
         mean = mp.fsum(weight * loss for weight, loss in zip(weights, losses, strict=True))
-        turns = [mp.expj(step * (loss - mean)) for loss in losses]
-        terms, total, k = [mp.mpc(weight) for weight in weights], mp.mpf(0), 0
-        while True:
+        total = mp.mpf(0)
+        for k, transform in enumerate(turning(weights, [step * (loss - mean) for loss in losses], DIGITS)):
             z = mp.mpc(t, k * step)
-            term = mp.exp(times * mp.log(mp.fsum(terms)) + mp.mpc(0, k * step * (times * mean - epsilon)))
+            term = mp.exp(times * mp.log(transform) + mp.mpc(0, k * step * (times * mean - epsilon)))
             term *= t * (1 + t) / (z * (1 + z))
             total += term.real / (2 if k == 0 else 1)
             if abs(term) < NEGLIGIBLE:
                 break
-            terms = [term * turn for term, turn in zip(terms, turns, strict=True)]
-            k += 1
         return times * value - t * epsilon - mp.log(t) - mp.log1p(t) + mp.log(total * step / mp.pi)

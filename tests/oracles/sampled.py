@@ -9,7 +9,8 @@ from functools import lru_cache
 from itertools import repeat
 
 import mpmath as mp
-import numpy as np
+
+from tests.oracles.turns import turning
 
 DIGITS = 40
 
@@ -39,11 +40,6 @@ def _step(law, order, fastest, digits):
             density = fastest / s**2 + (asked + cost) / (angle * s * s)
             best = density if best is None else min(best, density)
     return 2 * mp.pi / best
-
-
-def _fixed(values, bits):
-    """Numbers as multiples of 2^-bits: Python's integers in an array."""
-    return np.array([int(mp.nint(mp.ldexp(value, bits))) for value in values], dtype=object)
 
 
 class Tilt:
@@ -76,20 +72,10 @@ class Tilt:
             return mp.fsum(w * mp.expj(s * y) for w, y in zip(self.weight, self.centred, strict=True))
 
     def along(self, step):
-        """The same at 0, step, 2 step, ... without end.
-
-        In integers of 2^-bits, thirty bits finer than the digits: a point is off by 2^-bits more after every turn.
-        """
+        """The same at 0, step, 2 step, ... without end."""
         with mp.workdps(self.digits + 10):
-            bits = mp.mp.prec + 30
-            turns = [mp.expj(step * y) for y in self.centred]
-            cos, sin = _fixed([turn.real for turn in turns], bits), _fixed([turn.imag for turn in turns], bits)
-            real, imag = _fixed(self.weight, bits), _fixed([mp.mpf(0)] * len(turns), bits)
-        while True:
-            with mp.workdps(self.digits + 10):
-                value = mp.mpc(mp.ldexp(real.sum(), -bits), mp.ldexp(imag.sum(), -bits))
-            yield value
-            real, imag = (real * cos - imag * sin) >> bits, (real * sin + imag * cos) >> bits
+            angles = [step * y for y in self.centred]
+        return turning(self.weight, angles, self.digits + 10)
 
 
 def log_moment(law, order, digits=DIGITS):
