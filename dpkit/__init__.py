@@ -11,8 +11,8 @@
                              Ledger ─► Accountant.epsilon(delta=…) ─► statement
 
 Modules in the order data flows: `entropy`, `bounded`, `clip`, `groups`, `rotate`, `samplers`, `mechanism`,
-`continuous`, `adaptive`, `lattice`, `shares`, `discrete`, `discrete_laplace`, `skellam`, `correlated`, `batches`,
-`training` (the only place that imports torch), `federated` (the only one that sees secagg).
+`continuous`, `adaptive`, `lattice`, `lattice_noise`, `shares`, `discrete`, `discrete_laplace`, `skellam`,
+`correlated`, `batches`, `training` (the only place that imports torch), `federated` (the only one that sees secagg).
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Law(Protocol):
 
     @property
     def reach(self) -> float:
-        """A distance from the centre that is exceeded with probability below 1e-346."""
+        """A distance from the centre, rounded if it is rounded, that is exceeded with probability below 1e-346."""
 
     @property
     def rounds(self) -> bool:
@@ -81,7 +81,7 @@ class GaussianLaw:
 
     @property
     def reach(self) -> float:
-        return 40.0 * self.stddev  # 2 exp(-40^2 / 2) at most
+        return 40.0 * self.stddev + 1.0  # exp(-800) of the heaviest integer, which is within 1 of the centre
 
     @property
     def rounds(self) -> bool:
@@ -171,7 +171,7 @@ class SkellamLaw:
     @property
     def reach(self) -> float:
         """By Chernoff: the exponent t asinh(t/v) + v - sqrt(t^2 + v^2) grows with t; bisected to above 800."""
-        v, low, high = self.mean_square, 0.0, 40.0 * self.spread + _TAIL_EXPONENT
+        v, low, high = self.mean_square, 0.0, 41.0 * self.spread + _TAIL_EXPONENT
 
         def exponent(t: float) -> float:
             return t * math.asinh(t / v) - t * (t / (math.hypot(t, v) + v))

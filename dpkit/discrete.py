@@ -11,8 +11,9 @@ from dpkit._laws import GaussianLaw
 from dpkit.bounded import Bounded
 from dpkit.entropy import Source
 from dpkit.errors import ParameterError
-from dpkit.lattice import LatticeNoise, check_step, least_multiplier, movement, on_lattice, require_step
-from dpkit.mechanism import Recorder, Release, Sampling, check_multiplier, check_query, query_vector
+from dpkit.lattice import check_step, dimension, movement, on_lattice, require_step
+from dpkit.lattice_noise import LatticeNoise, least_multiplier
+from dpkit.mechanism import Recorder, Release, Sampling, check_multiplier, check_query
 from dpkit.samplers import root_up
 from dpkit.shares import ShareMechanism
 
@@ -135,7 +136,7 @@ class DiscreteGaussianMechanism:
         square = (Fraction(self.noise_multiplier) * Fraction(query.bound) / Fraction(step)) ** 2 / shares
         if not Fraction(1, 1 << 20) <= square <= 1 << 80:
             raise ParameterError("noise must be from 2**-10 to 2**40 lattice steps a share; choose another step.")
-        law, dim, exact = GaussianLaw(root_up(square)), query_vector(query).size, on_lattice(query, step)
+        law, dim, exact = GaussianLaw(root_up(square)), dimension(query), on_lattice(query, step)
         if exact and shares == 1:
             event: Event = DiscreteGaussian(law.stddev, movement(query, step).l2, dim)
         else:

@@ -15,7 +15,8 @@ from dpkit._laws import LaplaceLaw
 from dpkit.bounded import Bounded
 from dpkit.entropy import Source
 from dpkit.errors import ParameterError
-from dpkit.lattice import LatticeNoise, check_step, least_multiplier, movement, on_lattice, require_step
+from dpkit.lattice import check_step, movement, on_lattice, require_step
+from dpkit.lattice_noise import LatticeNoise, least_multiplier
 from dpkit.mechanism import Recorder, Release, Sampling, check_multiplier, check_query, product_up
 
 __all__ = ["DiscreteLaplaceMechanism"]

@@ -13,7 +13,7 @@ from dpkit._checks import check_count
 from dpkit.bounded import Bounded
 from dpkit.entropy import Source, resolve
 from dpkit.errors import ParameterError
-from dpkit.lattice import LatticeNoise
+from dpkit.lattice_noise import LatticeNoise
 from dpkit.mechanism import query_vector
 
 __all__ = ["ShareMechanism", "Shared"]
@@ -66,6 +66,11 @@ class ShareMechanism:
     min_honest: int
 
     def __post_init__(self) -> None:
+        if not callable(getattr(self.mechanism, "share", None)):
+            raise ParameterError(
+                f"mechanism must divide into shares, got {type(self.mechanism).__name__}; use "
+                "DiscreteGaussianMechanism or SkellamMechanism."
+            )
         for name in ("parties", "min_honest"):
             object.__setattr__(self, name, check_count(name, getattr(self, name), "count the parties."))
         if self.min_honest > self.parties:
@@ -186,7 +191,7 @@ class ShareMechanism:
         Example:
             >>> from dpkit import DiscreteGaussianMechanism
             >>> DiscreteGaussianMechanism(4.0, step=0.5).share(9, 4).reach(Bounded(np.zeros(2), 1.0))
-            160.0
+            161.0
         """
         return self._noise(query).law.reach
 

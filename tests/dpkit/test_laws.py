@@ -251,9 +251,16 @@ def test_nothing_is_out_of_reach(law):
         assert law.reach < 2 * 40 * law.spread + 800 * max(1.0, isinstance(law, LaplaceLaw) * law.spread)
 
 
-def test_the_reach_of_a_gaussian():
-    assert 2 * mp.exp(-(mp.mpf(40) ** 2) / 2) < mp.mpf("1e-346")
-    assert GaussianLaw(3.0).reach == 120.0
+@pytest.mark.parametrize("stddev", [2.0**-10, 2.0**-5, 0.3, 1.0, 3.0, 500.0])
+def test_the_reach_of_a_gaussian(stddev):
+    """Around every centre, the least noise included, where what is drawn is the rounding."""
+    law = GaussianLaw(stddev)
+    assert 40 * stddev < law.reach < 41 * stddev + 2
+    for fraction in (0.0, 0.25, 0.5):
+        first = math.floor(law.reach + fraction) + 1
+        with mp.workdps(40):
+            low, next_one = _gaussian(first, fraction, stddev), _gaussian(first + 1, fraction, stddev)
+            assert 2 * low / (1 - next_one / low) < mp.mpf("1e-346")
 
 
 @given(st.floats(-(2.0**52), 2.0**52), st.integers(-1000, 1000))

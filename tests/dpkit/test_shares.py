@@ -7,7 +7,15 @@ import pytest
 
 from accountants import epsilon
 from accountants.events import DistributedDiscreteGaussian, Skellam
-from dpkit import Bounded, DiscreteGaussianMechanism, ParameterError, ShareMechanism, SkellamMechanism, UnboundedError
+from dpkit import (
+    Bounded,
+    DiscreteGaussianMechanism,
+    DiscreteLaplaceMechanism,
+    ParameterError,
+    ShareMechanism,
+    SkellamMechanism,
+    UnboundedError,
+)
 from dpkit.entropy import seeded
 from tests.oracles.discrete import hockey_stick
 
@@ -95,6 +103,8 @@ def test_refusals(kind):
     for parties, min_honest in ((2, 3), (0, 0), (2, 0), (2.0, 1), (True, True), (1, 10**30)):
         with pytest.raises(ParameterError, match=r"(parties|min_honest) must be"):
             ShareMechanism(kind(1.0), parties, min_honest)
+    with pytest.raises(ParameterError, match="mechanism must divide into shares, got DiscreteLaplaceMechanism"):
+        ShareMechanism(DiscreteLaplaceMechanism(1.0), 2, 1)
     with pytest.raises(UnboundedError):
         kind(1.0, 0.5).share(2, 1).draw(np.zeros(2))
     with pytest.raises(ParameterError, match="step must be given"):
