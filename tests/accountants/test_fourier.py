@@ -177,7 +177,7 @@ def test_sampled_gaussians_hold_the_contour_of_mpmath(add):
     low, high = epsilon_bounds(direction, -9.0, 1e-4)
     assert high - low <= 1e-4 * high
     for epsilon in (low, high):
-        truth = sampled.log_delta([((scale, q, add), times)], 0.0, epsilon, 6.0, digits=12)  # 12 digits: within 1e-9
+        truth = sampled.log_delta((((scale, q, add), times),), 0.0, epsilon, 6.0, digits=12)  # 12 digits: within 1e-9
         lower, upper = Curve(direction, 1e-3)(epsilon)
         assert lower - 1e-9 <= truth <= upper + 1e-9
         assert upper - lower <= 1e-3

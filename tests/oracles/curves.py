@@ -47,7 +47,7 @@ def beyond(law, noise, scale, c):
 
 
 def threshold(laws, noise, scale, value):
-    """The point where the loss passes a value, by bisection; None where it stays above, inf where it stays below."""
+    """The point where the loss passes a value; None where it stays above, inf where it stays below."""
     centres = [m for law in laws for m in law]
     low, high = mp.mpf(min(centres)), mp.mpf(max(centres))
     step = mp.mpf(scale)
@@ -60,10 +60,21 @@ def threshold(laws, noise, scale, value):
         return None
     if loss(laws, noise, scale, high) <= value:
         return mp.inf
+    low, high = _narrowed(lambda x: loss(laws, noise, scale, x) - value, low, high)
     for _ in range(4 * DIGITS):
         middle = (low + high) / 2
+        if middle in (low, high):
+            break
         low, high = (low, middle) if loss(laws, noise, scale, middle) > value else (middle, high)
     return high
+
+
+def _narrowed(function, low, high):
+    """A much smaller bracket of the point where a function passes 0, if interpolation finds one; else the same."""
+    found = mp.findroot(function, (low, high), solver="anderson", verify=False)
+    width = (high - low) * mp.mpf(10) ** (8 - mp.mp.dps)
+    below, above = max(low, found - width), min(high, found + width)
+    return (below, above) if function(below) <= 0 < function(above) else (low, high)
 
 
 def delta(noise, shape, scale, prob, epsilon, size=1):
