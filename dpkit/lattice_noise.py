@@ -109,7 +109,7 @@ class LatticeNoise:
 
         Args:
             outputs: what might be released: an array to which the query's shape broadcasts, or a dict of arrays with
-                the query's names and shapes.
+                the query's names and shapes. Integers beyond 2**53 are read as 2**53.
             query: what the noise was made for.
 
         Returns:
