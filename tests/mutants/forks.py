@@ -4,7 +4,7 @@ Starting Python and importing numpy, scipy, torch, Hypothesis and pytest takes l
 done once a folder. A child imports the packages and the tests itself, from the folder that it is given, and ends with
 its run: nothing that a test imported, patched or drew can reach another run.
 
-Run as a program it reads requests (lines of JSON) and answers each with the exit status of its child.
+Run as a program it reads requests (lines of JSON) and answers each with its number and the exit status of its child.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Forks:
             "CI": "true",
             "HYPOTHESIS_PROFILE": "killers",
         }
+        self._asked = 0
         self._output = folder.parent / f"{folder.name}.txt"
         self._server = subprocess.Popen(
             [sys.executable, __file__],
@@ -77,17 +78,29 @@ class Forks:
 
     def run(self, *tests, timeout):
         """Run these tests in a new child."""
-        request = {"tests": tests, "output": str(self._output), "timeout": timeout}
+        self._asked += 1
+        self.ask(self._asked, *tests, timeout=timeout)
+        number = status = None
+        while number != self._asked:  # one before it, if whoever asked did not wait for the end
+            answer = self._server.stdout.readline()
+            if not answer:
+                raise ChildProcessError(f"the process that forks ended with status {self._server.wait(10)}")
+            number, status = json.loads(answer)
+        return Run(status, self._output.read_text(errors="replace"))
+
+    def ask(self, number, *tests, timeout):
+        """Send a request, and wait for nothing."""
+        request = {"number": number, "tests": tests, "output": str(self._output), "timeout": timeout}
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
-        answer = self._server.stdout.readline()
-        if not answer:
-            raise ChildProcessError(f"the process that forks ended with status {self._server.wait(10)}")
-        return Run(int(answer), self._output.read_text(errors="replace"))
 
     def close(self):
         """End the process: it ends with its input."""
-        self._server.communicate(timeout=60)
+        try:
+            self._server.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self._server.kill()
+            self._server.communicate()
 
 
 def _ours():
@@ -117,7 +130,7 @@ def _child(tests, output):
 
 
 def _answer(request):
-    """The exit status of a new child that runs the tests of a request."""
+    """The number of a request, and the exit status of a new child that runs its tests."""
     fork = multiprocessing.get_context("fork")
     child = fork.Process(target=_child, args=(request["tests"], request["output"]))
     child.start()
@@ -125,14 +138,14 @@ def _answer(request):
     if child.is_alive():
         child.kill()
         child.join()
-        return TIMEOUT
-    return child.exitcode
+        return request["number"], TIMEOUT
+    return request["number"], child.exitcode
 
 
 def main():
     """Answer requests until the input ends."""
     for line in sys.stdin:
-        sys.stdout.write(f"{_answer(json.loads(line))}\n")
+        sys.stdout.write(json.dumps(_answer(json.loads(line))) + "\n")
         sys.stdout.flush()
 
 

@@ -122,3 +122,11 @@ def test_a_run_that_hangs_is_ended(copy, forks):
     path.write_text("import time\ndef test(): time.sleep(200)\n")
     run = forks.run("tests/test_made_here.py::test", timeout=2)
     assert run == Run(TIMEOUT, "")
+    assert forks.run(KILLER, timeout=60).status == 0
+
+
+def test_the_answer_to_a_request_that_nobody_waited_for_is_not_taken_for_the_next(copy, forks):
+    path = copy / "tests" / "test_made_here.py"
+    path.write_text("def test(): assert False\n")
+    forks.ask(0, "tests/test_made_here.py::test", timeout=60)
+    assert forks.run(KILLER, timeout=60).status == 0
