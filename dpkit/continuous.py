@@ -47,7 +47,7 @@ class GaussianMechanism:
         Gaussian(noise_multiplier=1.1)
 
     References:
-        Dwork & Roth 2014, Theorem A.1 for the real mechanism; docs/noise.md for the lattice.
+        Dwork & Roth 2014, Theorem A.1 for the real mechanism; docs/floating-point.md for the lattice.
     """
 
     noise_multiplier: float

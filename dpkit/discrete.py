@@ -47,7 +47,7 @@ class DiscreteGaussianMechanism:
         True
 
     References:
-        Canonne, Kamath & Steinke 2020 (arXiv 2004.00010) for integer centres; docs/noise.md for real ones.
+        Canonne, Kamath & Steinke 2020 (arXiv 2004.00010) for integer centres; docs/floating-point.md for real ones.
     """
 
     noise_multiplier: float

@@ -194,7 +194,7 @@ def private_mean(
 
     References:
         Kairouz, Liu & Steinke, "The Distributed Discrete Gaussian Mechanism", ICML 2021 (arXiv 2102.06387); that real
-        centres need no rounding step is shown in the explanation page "Noise that does the rounding".
+        centres need no rounding step is shown in docs/floating-point.md, Lemma 9.
     """
     _check_denominator(denominator)
     if not callable(getattr(ledger, "record", None)):

@@ -21,11 +21,11 @@ lattice, where the query lies too. With any integer function :math:`F_t`,
 row t of :math:`C(x - x')` and the difference of two roundings, at most :math:`\delta g` a coordinate. So on every path
 :math:`\sum_t \|m_t - m_t'\|^2 \le (\Delta (B + g\sqrt d) + \delta g \sqrt{n d})^2` for bound B, d coordinates, n steps
 and :math:`\Delta` from :mod:`accountants.sensitivity`; :math:`g\sqrt d` is what rounding a query to the lattice adds.
-Each draw is a real Gaussian, post-processed, by the smoothing lemma of docs/noise.md, and Gaussians whose squared
-distances sum to at most :math:`\mu^2` on every path are no worse than one Gaussian at distance :math:`\mu` (Smith &
-Thakurta 2022, arXiv 2210.17520), however x_t depends on what was released before. The noise is drawn larger by what the
-roundings can cost, so that the event is the sensitivity's Gaussian for the noise multiplier that was typed. A tree pays
-no δ: see :mod:`dpkit.correlated.tree`.
+Each draw is a real Gaussian, post-processed, by the smoothing lemma of docs/floating-point.md, and Gaussians whose
+squared distances sum to at most :math:`\mu^2` on every path are no worse than one Gaussian at distance :math:`\mu`
+(Smith & Thakurta 2022, arXiv 2210.17520), however x_t depends on what was released before. The noise is drawn larger by
+what the roundings can cost, so that the event is the sensitivity's Gaussian for the noise multiplier that was typed. A
+tree pays no δ: see :mod:`dpkit.correlated.tree`.
 
 That some number leaves int64, or float64's integers, has a probability below 1e-200, which no data can change.
 """
