@@ -191,9 +191,7 @@ class Privatizer:
         self._latest, self._coming = multiplier, None
         self._steps += 1
         for name, parameter in parameters.items():
-            mean = np.asarray(
-                release.value[name] / self._expected
-            )  # numpy's quotient of no dimensions is a scalar
+            mean = np.asarray(release.value[name] / self._expected)  # numpy's quotient of no dimensions is a scalar
             parameter.grad = torch.from_numpy(mean).to(parameter)
         return Release({name: value.grad for name, value in parameters.items()}, release.event, release.secure)
 
