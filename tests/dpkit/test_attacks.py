@@ -14,8 +14,18 @@ from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
 from dpkit.continuous import GaussianMechanism, LaplaceMechanism
 from dpkit.discrete import DiscreteGaussianMechanism
+from dpkit.discrete_laplace import DiscreteLaplaceMechanism
 from dpkit.entropy import seeded
-from dpkit.samplers import centred_discrete_gaussian, lattice_gaussian, lattice_laplace, lattice_step
+from dpkit.samplers import (
+    centred_discrete_gaussian,
+    discrete_gaussian,
+    discrete_laplace,
+    lattice_gaussian,
+    lattice_laplace,
+    lattice_step,
+    skellam,
+)
+from dpkit.skellam import SkellamMechanism
 from tests.oracles.floats import (
     Counted,
     four_normal_gaussian,
@@ -66,6 +76,8 @@ OURS = {
     "gaussian mechanism": (_mechanism(GaussianMechanism(1.0), "l2"), lattice_step(1.0)),
     "laplace mechanism": (_mechanism(LaplaceMechanism(1.0), "l1"), lattice_step(1.0)),
     "discrete gaussian mechanism": (_mechanism(DiscreteGaussianMechanism(4.0, step=0.25), "l2"), 0.25),
+    "discrete laplace mechanism": (_mechanism(DiscreteLaplaceMechanism(4.0, step=0.25), "l1"), 0.25),
+    "skellam mechanism": (_mechanism(SkellamMechanism(4.0, step=0.25), "l2"), 0.25),
 }
 EACH = pytest.mark.parametrize(("noisy", "step"), OURS.values(), ids=OURS)
 
@@ -228,6 +240,18 @@ def test_work_does_not_tell_the_magnitude_of_ours(stddev, fraction):
         return centred_discrete_gaussian(fraction, stddev, source) - fraction
 
     assert work_attack(*_costs(draw)) > IMPOSSIBLE
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scale"),
+    [
+        *((discrete_gaussian, scale) for scale in (0.3, 30.0, 2.0**20)),
+        *((discrete_laplace, scale) for scale in (0.3, 30.0, 2.0**30)),
+        *((skellam, variance) for variance in (0.5, 900.0, 1e9)),
+    ],
+)
+def test_work_does_not_tell_the_magnitude_of_integers(sampler, scale):
+    assert work_attack(*_costs(lambda source: sampler(1, scale, source)[0])) > IMPOSSIBLE
 
 
 @pytest.mark.parametrize(("sampler", "scale"), [(centred_discrete_gaussian, 3.0), (lattice_gaussian, 3.0)])

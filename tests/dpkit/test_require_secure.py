@@ -14,15 +14,19 @@ from dpkit.clip import FlatClip
 from dpkit.continuous import GaussianMechanism, LaplaceMechanism
 from dpkit.correlated import TreeNoise
 from dpkit.discrete import DiscreteGaussianMechanism
+from dpkit.discrete_laplace import DiscreteLaplaceMechanism
 from dpkit.entropy import seeded, system
 from dpkit.federated import noise_shares, private_mean
 from dpkit.mechanism import Release
+from dpkit.skellam import SkellamMechanism
 from tests.oracles.floats import Counted
 
 MECHANISMS = {
     "gaussian": (GaussianMechanism(20.0), "l2"),
     "laplace": (LaplaceMechanism(20.0), "l1"),
     "discrete gaussian": (DiscreteGaussianMechanism(20.0, step=1.0), "l2"),
+    "discrete laplace": (DiscreteLaplaceMechanism(20.0, step=2.0**-10), "l1"),
+    "skellam": (SkellamMechanism(20.0, step=2.0**-10), "l2"),
 }
 EACH = pytest.mark.parametrize(("mechanism", "norm"), MECHANISMS.values(), ids=MECHANISMS)
 QUERY = np.array([0.5, -0.25])

@@ -11,7 +11,7 @@ import pytest
 from dpkit.bounded import Bounded
 from dpkit.continuous import GaussianMechanism
 from dpkit.entropy import seeded, system
-from dpkit.samplers import discrete_gaussian
+from dpkit.samplers import _CHUNK, discrete_gaussian, discrete_laplace
 from tests.oracles.floats import Counted
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
@@ -132,11 +132,14 @@ def test_threads_draw_noise_of_their_own():
     assert mechanism.release(query).value.tolist() != mechanism.release(query).value.tolist()
 
 
-def test_a_long_vector_uses_no_word_twice():
-    """Three and a half chunks of noise 2**40 wide, and a second call: about 2e-3 equal pairs are expected by chance."""
-    for entropy in (None, seeded(1)):
-        source = entropy or system()
-        draws = np.concatenate([discrete_gaussian(7 << 13, 2.0**40, source) for _ in range(2)])
+@pytest.mark.parametrize("sampler", [discrete_gaussian, discrete_laplace])
+def test_a_long_vector_uses_no_word_twice(sampler):
+    """Three and a half chunks of noise 2**40 wide, and a second call: 0.03 equal pairs are expected by chance.
+
+    Five of them would come with a probability of 1e-10.
+    """
+    for source in (system(), seeded(1)):
+        draws = np.concatenate([sampler(7 * _CHUNK // 2, 2.0**40, source) for _ in range(2)])
         assert len(np.unique(draws)) >= len(draws) - 4
 
 
