@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 16  # draws at a time: few calls, and what stays in the cache
+_KEPT = 1 << 23  # bytes; the arrays of one chunk together take less
 _STEPS_PER_SCALE_BITS = 10  # a lattice step is between 1/2048 and 1/1024 of the noise
 _SMOOTHING = 4  # tau of the smoothing lemma: eta(4) < 1e-136
 _REACH = 2.0**52  # centres are clamped to this many lattice steps: centre + offset stays exact
@@ -311,6 +313,7 @@ def _around(centers: NDArray[np.float64], step: float, sampler: _Offsets, source
 
     Centres are clamped to 2**52 steps, where nearest integer + offset is still exact in float64.
     """
+    _keep_pages()
     flat = centers.reshape(-1)
     result = np.empty(flat.shape)
     for start in range(0, flat.size, _CHUNK):
@@ -325,11 +328,23 @@ def _around(centers: NDArray[np.float64], step: float, sampler: _Offsets, source
 
 def _fill(shape: tuple[int, ...], sampler: _Values, source: Source) -> NDArray[np.int64]:
     """Draws around zero, a cache's worth at a time."""
+    _keep_pages()
     result = np.empty(math.prod(shape), dtype=np.int64)
     for start in range(0, result.size, _CHUNK):
         part = result[start : start + _CHUNK]
         part[:] = sampler.values(part.size, source)
     return result.reshape(shape)
+
+
+@cache
+def _keep_pages() -> None:
+    """Free one large block, once in a process, for speed alone.
+
+    glibc returns free memory to the system beyond twice the largest mapped block freed so far (mallopt(3),
+    M_MMAP_THRESHOLD): in a fresh process those are the arrays of every chunk, and mapping them again takes longer than
+    drawing.
+    """
+    np.empty(_KEPT, dtype=np.uint8)
 
 
 def to_lattice(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:

@@ -54,6 +54,7 @@ def square(found):
 
 @given(matrices())
 @example(([[1.0] * 3] * 3, Participation(steps=3, min_separation=1)))  # the first and the last step interact too
+@example(([[1.0] * 4] * 4, Participation(steps=4, min_separation=1)))  # and steps with two others between them
 def test_matrices_are_never_below_any_pattern(given_):
     matrix, allowed = given_
     found = matrix_sensitivity(matrix, allowed)
