@@ -1,5 +1,6 @@
 """The discrete Gaussian's proposal and accept step, run on every random tape of a small word size."""
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -154,6 +155,27 @@ def test_the_exponential_is_within_the_stated_error():
     with mp.workdps(40):
         worst = max(abs(mp.mpf(float(p)) - mp.exp(-mp.mpf(float(x)))) for x, p in zip(u, measured, strict=True))
     assert worst <= mp.mpf(2) ** -50
+
+
+@pytest.mark.parametrize(("stddev", "block_bits"), [(0.25, 0), (0.4, 0), (1.0, 0), (3.0, 1), (5.0, 2)])
+def test_the_chance_of_a_proposal_hardly_follows_the_fraction(stddev, block_bits):
+    """By a factor of at most min(2, exp(1/8s^2)): of all proposals' weights times the shipped accept step."""
+    sampler = _small(stddev, block_bits)
+    width = 1 << block_bits
+    fractions = [Fraction(i, 16) for i in range(-8, 9)]
+    with mp.workdps(30):
+        chances = []
+        for fraction in fractions:
+            total = mp.mpf(0)
+            for j in range(-20 * math.ceil(stddev), 20 * math.ceil(stddev) + width):
+                e = sampler.exponent(j >> block_bits, j, float(fraction))
+                total += _index_weight(j >> block_bits, width, stddev) * mp.exp(-mp.mpf(e.numerator) / e.denominator)
+            chances.append(total)
+        assert all(abs(a - b) < a * mp.mpf("1e-20") for a, b in zip(chances, reversed(chances), strict=True))
+        assert chances[8:] == sorted(chances[8:])
+        factor = chances[16] / chances[8]
+        most = min(mp.mpf(2), mp.exp(1 / (8 * mp.mpf(stddev) ** 2)))
+        assert (1 + most) / 2 < factor <= most * (1 + mp.mpf("1e-20")), "hardly any room, and 30 digits"
 
 
 def test_exponent_is_the_accept_step_of_the_formula():
