@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import final
 
-from dpkit.entropy import Source
+from dpkit.entropy import Source, read_bytes
 
 __all__ = ["LazyUniform", "exp_bounds", "truncated_exponential_bounds"]
 
@@ -27,7 +27,8 @@ def exp_bounds(exponent: Fraction, bits: int) -> tuple[int, int]:
     if exponent > bits:  # exp(-bits) < 2**-bits
         return 0, 1
     digits = bits * 302 // 1000 + len(str(bits)) + 5
-    context = Context(prec=digits, rounding=ROUND_HALF_EVEN)
+    # all of it given: what is left out comes from decimal.DefaultContext, which is anyone's to change
+    context = Context(digits, ROUND_HALF_EVEN, MIN_EMIN, MAX_EMAX, capitals=1, clamp=0, flags=[], traps=[])
     ratio = context.divide(Decimal(exponent.numerator), Decimal(exponent.denominator))
     numerator, denominator = context.exp(ratio.copy_negate()).as_integer_ratio()
     scaled = (numerator << bits) // denominator
@@ -58,7 +59,8 @@ class LazyUniform:
 
     def refine(self) -> None:
         """Draw 64 more bits."""
-        self.prefix = self.prefix << 8 * _REFINE_BYTES | int.from_bytes(self._source.bytes(_REFINE_BYTES), "big")
+        more = int.from_bytes(read_bytes(self._source, _REFINE_BYTES), "big")
+        self.prefix = self.prefix << 8 * _REFINE_BYTES | more
         self.bits += 8 * _REFINE_BYTES
 
     def below(self, bounds: Callable[[int], tuple[int, int]]) -> bool:

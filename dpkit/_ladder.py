@@ -118,7 +118,8 @@ class Law:
 
     def floats(self, depth: int) -> tuple[int, NDArray[np.float64], float]:
         """The least integer with a float64 weight, the weights from it upwards, and an upper bound of all weights."""
-        up, beyond = self.up.logs(depth)
-        down, below = self.down.logs(depth)
-        weights = np.exp(np.concatenate([down[::-1], up]))
+        with np.errstate(all="ignore"):
+            up, beyond = self.up.logs(depth)
+            down, below = self.down.logs(depth)
+            weights = np.exp(np.concatenate([down[::-1], up]))
         return -down.size, weights, (math.fsum(weights) + beyond + below) * (1.0 + MARGIN)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from accountants.events import Event, PoissonSampled
 from dpkit._checks import check_count, check_real
-from dpkit.entropy import Source, is_secure, read_words, resolve
+from dpkit.entropy import Source, is_secure, read_bytes, read_words, resolve
 from dpkit.errors import EntropyError, ExhaustedError, ParameterError, StateError
 
 __all__ = ["PoissonBatches"]
@@ -179,7 +179,7 @@ def _below(source: Source, probability: Fraction) -> bool:
     """Whether a uniform number is below a dyadic one, 64 bits at a time."""
     while probability:
         digit, probability = divmod(probability * (1 << 64), 1)
-        word = int.from_bytes(source.bytes(8), "big")
+        word = int.from_bytes(read_bytes(source, 8), "big")
         if word != digit:
             return word < digit
     return False

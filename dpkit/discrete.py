@@ -13,7 +13,7 @@ from dpkit.entropy import Source
 from dpkit.errors import ParameterError
 from dpkit.lattice import check_step, dimension, movement, on_lattice, require_step
 from dpkit.lattice_noise import LatticeNoise, least_multiplier
-from dpkit.mechanism import Recorder, Release, Sampling, check_multiplier, check_query
+from dpkit.mechanism import Recorder, Release, Sampling, check_multiplier, check_query, product_up
 from dpkit.samplers import root_up
 from dpkit.shares import ShareMechanism
 
@@ -143,7 +143,7 @@ class DiscreteGaussianMechanism:
             event = DistributedDiscreteGaussian(
                 local_stddev=law.stddev,
                 parties=shares,
-                l2_bound=query.bound / step,  # exact: a power of two
+                l2_bound=product_up(query.bound, 1 / Fraction(step)),
                 dim=dim,
             )
         return LatticeNoise(step, law, event, exact)

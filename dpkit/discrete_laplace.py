@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self, final
 from accountants.curves import rdp_curve
 from accountants.events import DiscreteLaplace, Event
 from accountants.relation import Relation, as_relation
-from dpkit._checks import check_positive
+from dpkit._checks import check_positive_down
 from dpkit._laws import LaplaceLaw
 from dpkit.bounded import Bounded
 from dpkit.entropy import Source
@@ -97,7 +97,7 @@ class DiscreteLaplaceMechanism:
         """
         check_query(query, _NORMS)
         check_step(require_step(step))
-        target = check_positive("epsilon", epsilon, "ask for the cost that the release may have.")
+        target = check_positive_down("epsilon", epsilon, "ask for the cost that the release may have.")
         if delta == 0:
             return cls(_least_pure(target, as_relation(relation), query, step), step)
         least = least_multiplier(lambda x: cls(x, step).event(query), epsilon=target, delta=delta, relation=relation)

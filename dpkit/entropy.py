@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dpkit.errors import EntropyError, ParameterError
 
-__all__ = ["Entropy", "Source", "is_secure", "read_words", "resolve", "seeded", "system"]
+__all__ = ["Entropy", "Source", "is_secure", "read_bytes", "read_words", "resolve", "seeded", "system"]
 
 _PERSON = b"dpkit.entropy/1"
 _WORD_TYPES: dict[int, np.dtype[Any]] = {
@@ -243,6 +243,33 @@ def is_secure(source: object) -> bool:
     return getattr(source, "secure", False) is True
 
 
+def read_bytes(source: Source, n: int) -> bytes:
+    """Return random bytes, exactly as many as were asked for.
+
+    Immutable ones: a buffer that its source fills again would change words that are not used up yet.
+
+    Args:
+        source: where the bytes come from.
+        n: how many.
+
+    Returns:
+        `n` bytes.
+
+    Raises:
+        EntropyError: the source returned another number of bytes, or something else than bytes.
+
+    Example:
+        >>> len(read_bytes(system(), 8))
+        8
+    """
+    data = source.bytes(n)
+    if not isinstance(data, bytes):
+        raise EntropyError(f"entropy.bytes({n}) must return bytes, got {type(data).__name__}; the source is broken.")
+    if len(data) != n:
+        raise EntropyError(f"entropy.bytes({n}) must return {n} bytes, got {len(data)}; the source is broken.")
+    return data
+
+
 def read_words(source: Source, count: int, bits: int) -> NDArray[Any]:
     """Return uniform words as an array; read-only, little-endian on every machine.
 
@@ -255,15 +282,11 @@ def read_words(source: Source, count: int, bits: int) -> NDArray[Any]:
         Unsigned integers, shape (count,), each of `bits` bits.
 
     Raises:
-        EntropyError: the source returned another number of bytes than it was asked for.
+        EntropyError: as :func:`read_bytes`.
 
     Example:
         >>> read_words(system(), 3, 32).dtype.itemsize
         4
     """
     kind = _WORD_TYPES[bits]
-    size = count * kind.itemsize
-    data = source.bytes(size)
-    if len(data) != size:
-        raise EntropyError(f"entropy.bytes({size}) must return {size} bytes, got {len(data)}; the source is broken.")
-    return np.frombuffer(data, dtype=kind)
+    return np.frombuffer(read_bytes(source, count * kind.itemsize), dtype=kind)

@@ -127,7 +127,9 @@ def publish(
     if ledger is not None:
         ledger.record(Release(None, event, secure))
     spend_draw(sampling)
-    return Release(back(draw(vector, source)), event, secure)
+    with np.errstate(all="ignore"):  # whatever the caller traps: what is recorded is released, whatever the numbers
+        value = back(draw(vector, source))
+    return Release(value, event, secure)
 
 
 def require_draw(sampling: Sampling | None) -> None:

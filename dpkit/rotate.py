@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpkit._checks import check_count, check_kind, check_within
-from dpkit.entropy import Source, resolve
+from dpkit.entropy import Source, read_bytes, resolve
 from dpkit.errors import ParameterError
 from dpkit.samplers import root_up
 
@@ -89,7 +89,7 @@ class Rotation:
             ParameterError: dim is not an integer >= 1.
         """
         padded = _padded(check_count("dim", dim, "give the number of entries."))
-        words = np.frombuffer(resolve(entropy).bytes((padded + 7) // 8), dtype=np.uint8)
+        words = np.frombuffer(read_bytes(resolve(entropy), (padded + 7) // 8), dtype=np.uint8)
         bits = np.unpackbits(words)[:padded].astype(np.float64)
         return cls(dim, 1.0 - 2.0 * bits)
 

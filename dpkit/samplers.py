@@ -316,13 +316,14 @@ def _around(centers: NDArray[np.float64], step: float, sampler: _Offsets, source
     _keep_pages()
     flat = centers.reshape(-1)
     result = np.empty(flat.shape)
-    for start in range(0, flat.size, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        scaled, nearest = to_lattice(flat[part], step), result[part]
-        np.rint(scaled, out=nearest)
-        scaled -= nearest
-        nearest += sampler.offsets(scaled, source)
-        nearest *= step
+    with np.errstate(all="ignore"):  # whatever the caller traps: an underflow would tell of the centres
+        for start in range(0, flat.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            scaled, nearest = to_lattice(flat[part], step), result[part]
+            np.rint(scaled, out=nearest)
+            scaled -= nearest
+            nearest += sampler.offsets(scaled, source)
+            nearest *= step
     return result.reshape(centers.shape)
 
 
@@ -362,7 +363,8 @@ def to_lattice(values: NDArray[np.float64], step: float) -> NDArray[np.float64]:
         array([ 2. , -0.5])
     """
     steps: NDArray[np.float64] = np.clip(values.reshape(-1), -_REACH * step, _REACH * step)
-    steps *= 1.0 / step
+    with np.errstate(under="ignore"):
+        steps *= 1.0 / step
     return steps
 
 
@@ -373,7 +375,7 @@ def _check_center(center: ArrayLike) -> NDArray[np.float64]:
     except (TypeError, ValueError):
         raise ParameterError("center must be an array, got lists without one shape; pad or split them.") from None
     check_kind("center", centers)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         centers = centers.astype(np.float64, copy=False)
     if centers.size and not (math.isfinite(centers.min()) and math.isfinite(centers.max())):
         raise ParameterError("center must be finite, got NaN or an infinity; clip the records first.")

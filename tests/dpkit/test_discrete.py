@@ -99,6 +99,12 @@ def test_bad_counts(parties, min_honest):
         DiscreteGaussianMechanism(1.0).share(parties, min_honest)
 
 
+def test_a_bound_of_subnormally_few_steps_is_recorded_rounded_up():
+    bound = 2.0**-530 * (1 + 2.0**-52)
+    event = DiscreteGaussianMechanism(2.0**1023, step=2.0**500).event(Bounded(np.zeros(1), bound))
+    assert Fraction(event.l2_bound) >= Fraction(bound) / 2**500
+
+
 def test_noise_out_of_range_is_refused():
     query = Bounded(np.zeros(1), 1.0)
     for step in (2.0**20, 2.0**-60):

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpkit.entropy import is_secure, read_words, resolve, seeded, system
+from dpkit.entropy import is_secure, read_bytes, read_words, resolve, seeded, system
 from dpkit.errors import EntropyError, ParameterError
 
 FORK = """
@@ -157,3 +157,32 @@ def test_words_are_little_endian_and_complete():
     assert read_words(Count(), 2, 16).tolist() == [0x0100, 0x0302]
     with pytest.raises(EntropyError, match="must return 8 bytes"):
         read_words(Short(), 2, 32)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda n: bytes(n - 1),
+        lambda n: bytes(n + 1),
+        lambda _: b"",
+        bytearray,
+        lambda n: memoryview(bytes(n)),
+        lambda n: np.zeros(n, dtype=np.uint64),
+        lambda n: "0" * n,
+        lambda n: [0] * n,
+        lambda _: None,
+    ],
+)
+def test_a_broken_source_is_refused(answer):
+    """Fewer bytes would bias what is drawn, more of them too, and a buffer may change after it was read."""
+
+    class Broken:
+        secure = True
+
+        def bytes(self, n):
+            return answer(n)
+
+    with pytest.raises(EntropyError, match="must return"):
+        read_bytes(Broken(), 8)
+    with pytest.raises(EntropyError, match="must return"):
+        read_words(Broken(), 3, 64)

@@ -1,5 +1,6 @@
 """Interval exponentials against mpmath; Bernoulli comparisons on every prefix and at the critical word."""
 
+import decimal
 from fractions import Fraction
 
 import mpmath as mp
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpkit._exact import LazyUniform, exp_bounds, truncated_exponential_bounds
+from dpkit.errors import EntropyError
 from tests.oracles.noise import ExhaustedTapeError, Tape, word
 
 RATES = st.fractions(min_value=0, max_value=200, max_denominator=10**9)
@@ -78,3 +80,24 @@ def test_bernoulli_refines_with_fresh_bits_at_the_critical_word():
 
 def test_certainty_needs_no_bits():
     assert LazyUniform(Tape(), 7, 3).below(lambda bits: exp_bounds(Fraction(0), bits)) is True
+
+
+@pytest.mark.parametrize("length", [0, 7, 9])
+def test_a_uniform_is_refined_by_as_many_bits_as_it_counts(length):
+    """A ninth byte would lift the uniform above 1, a missing one press it towards 0."""
+
+    class Broken:
+        def bytes(self, _):
+            return b"\xff" * length
+
+    uniform = LazyUniform(Broken())
+    with pytest.raises(EntropyError, match="must return 8 bytes"):
+        uniform.refine()
+
+
+def test_exp_bounds_do_not_hear_of_the_default_context(monkeypatch):
+    expected = [exp_bounds(Fraction(x, 3), 164) for x in (1, 100, 400)]
+    monkeypatch.setitem(decimal.DefaultContext.traps, decimal.Inexact, True)
+    monkeypatch.setattr(decimal.DefaultContext, "Emax", 1)
+    monkeypatch.setattr(decimal.DefaultContext, "Emin", -1)
+    assert [exp_bounds(Fraction(x, 3), 164) for x in (1, 100, 400)] == expected

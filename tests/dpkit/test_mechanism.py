@@ -227,6 +227,25 @@ def test_equal_seeds_give_equal_releases_and_fresh_ones_differ(make, norm):
     assert (make(9.0).release(query).value != make(9.0).release(query).value).any()
 
 
+@EACH
+def test_what_the_caller_traps_stops_no_release_after_its_record(make, norm):
+    """float32 cannot hold 1e300, nor float64 1e-320 steps: the numbers decide, so neither may be told."""
+    for value in (np.array([1e-320, 1e300]), np.array([3e38, 1e-45], dtype=np.float32)):
+        book = Book()
+        with np.errstate(all="raise"):
+            release = make(1e-3).release(Bounded(value, 1.0, norm), ledger=book, entropy=seeded(1))
+            publish(
+                Bounded(np.zeros(2, dtype=np.float32), 1.0),
+                release.event,
+                lambda x, _: x + 1e300 * np.float64(1e9),
+                sampling=None,
+                ledger=book,
+                entropy=None,
+            )
+        assert len(book.entries) == 2
+        assert release.value.dtype == value.dtype
+
+
 def test_publish_draws_from_the_source_it_is_given():
     seen = []
     query = Bounded(np.ones(2), 1.0)
