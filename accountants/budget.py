@@ -7,6 +7,7 @@ import math
 from typing import Any, Self, final
 
 from accountants._checks import MOST, check_delta, check_epsilon, check_positive, check_prob
+from accountants._exclusive import exclusive
 from accountants._json import parse_object
 from accountants._numerics import EPS, round_up
 from accountants._release import read_release
@@ -42,7 +43,8 @@ class Budget:
         Everything recorded is (epsilon, delta)-differentially private, however the events were chosen
         (``test_no_adaptive_adversary_overspends``); what does not fit raises before anything changes
         (``test_a_refused_record_changes_nothing``); a record takes the same time at any length
-        (``test_ten_thousand_records_evaluate_each_curve_once``).
+        (``test_ten_thousand_records_evaluate_each_curve_once``). Threads may share a budget
+        (``test_a_budget_is_not_promised_to_two_threads``).
 
     Args:
         epsilon: the promise, > 0.
@@ -191,17 +193,18 @@ class Budget:
         """
         event, count, _ = read_release(what, times)
         charge = self._charge(event)
-        room = self._sums.room(charge)
-        if count > room:
-            raise BudgetExceededError(
-                f"times must be at most the {room} that still fit, got {count} of {_shown(event)}; nothing was "
-                "recorded: release less or with more noise, or stop here.",
-                event=event,
-                times=count,
-                remaining=room,
-            )
-        self._ledger.record(what, times, note)
-        self._sums.add(charge, count)
+        with exclusive():
+            room = self._sums.room(charge)
+            if count > room:
+                raise BudgetExceededError(
+                    f"times must be at most the {room} that still fit, got {count} of {_shown(event)}; nothing was "
+                    "recorded: release less or with more noise, or stop here.",
+                    event=event,
+                    times=count,
+                    remaining=room,
+                )
+            self._ledger.record(what, times, note)
+            self._sums.add(charge, count)
 
     def remaining(self, event: object) -> int:
         """How many such releases still fit if nothing else is recorded.

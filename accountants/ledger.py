@@ -8,6 +8,7 @@ from typing import NamedTuple, Self, final
 
 from accountants._checks import check_count
 from accountants._entries import SCHEMA, agreeing, all_premises, parse_entries, read_kept
+from accountants._exclusive import exclusive
 from accountants._json import data_to_event, event_to_data
 from accountants._release import check_flag, check_text, read_release
 from accountants.accountant import Accountant
@@ -34,8 +35,9 @@ class Ledger:
     """Append-only account of releases; ten thousand equal steps are one row.
 
     Guarantee:
-        A failed ``record`` leaves the ledger as it was (``test_failed_record_changes_nothing``); one that requires
-        secure releases holds no other, by whatever way they come (``test_seeded_releases_are_refused_on_every_path``).
+        A failed ``record`` leaves the ledger as it was (``test_failed_record_changes_nothing``), threads may share it
+        (``test_no_row_is_lost_between_threads``), and one that requires secure releases holds no other, by whatever way
+        they come (``test_seeded_releases_are_refused_on_every_path``).
 
     Args:
         relation: which data sets are neighbours; there is no default.
@@ -163,21 +165,22 @@ class Ledger:
         event, times, secure = read_release(what, times)
         note = check_text("note", note)
         self._refuse_insecure(secure)
-        check_count("times", self._count + times, 0, "a ledger counts that far and no further.", LedgerError)
-        if times == 0:
-            return
-        last = self._rows[-1] if self._rows else None
-        merges = last is not None and last.note == note and last.event == event
-        if not merges:
-            self._refuse_unsupported(event)
-        if last is not None and merges:
-            self._rows[-1] = Entry(event, last.times + times, note)
-        else:
-            self._rows.append(Entry(event, times, note))
-        self._count += times
-        self._seeded += times if secure is False else 0
-        self._secure += times if secure is True else 0
-        self._brought += times if secure is not None else 0
+        with exclusive():
+            check_count("times", self._count + times, 0, "a ledger counts that far and no further.", LedgerError)
+            if times == 0:
+                return
+            last = self._rows[-1] if self._rows else None
+            merges = last is not None and last.note == note and last.event == event
+            if not merges:
+                self._refuse_unsupported(event)
+            if last is not None and merges:
+                self._rows[-1] = Entry(event, last.times + times, note)
+            else:
+                self._rows.append(Entry(event, times, note))
+            self._count += times
+            self._seeded += times if secure is False else 0
+            self._secure += times if secure is True else 0
+            self._brought += times if secure is not None else 0
 
     def _refuse_insecure(self, secure: bool | None) -> None:
         if self._require_secure and secure is not True:

@@ -26,6 +26,7 @@ from fractions import Fraction
 from typing import Self, final
 
 from accountants._checks import check_delta, check_numbers, check_prob
+from accountants._exclusive import exclusive
 from accountants._json import parse_object
 from accountants._numerics import EPS
 from accountants._release import read_release
@@ -173,18 +174,19 @@ class Odometer:
         """
         event, count, _ = read_release(what, times)
         losses, pure, failure = self._charges(event)
-        failed = self._failed + count * Fraction(failure)
-        if count and failed > Fraction(self._promise[2]):
-            raise BudgetExceededError(
-                f"failure must cover what may fail, {float(failed):.3g}, got {self._promise[2]!r}; nothing was "
-                "recorded: set aside more of delta beforehand.",
-                event=event,
-                times=count,
-            )
-        self._ledger.record(what, times, note)
-        if count:
-            self._sums = tuple(_plus(total, loss, count) for total, loss in zip(self._sums, losses, strict=True))
-            self._pure, self._failed = _plus(self._pure, pure, count), failed
+        with exclusive():
+            failed = self._failed + count * Fraction(failure)
+            if count and failed > Fraction(self._promise[2]):
+                raise BudgetExceededError(
+                    f"failure must cover what may fail, {float(failed):.3g}, got {self._promise[2]!r}; nothing was "
+                    "recorded: set aside more of delta beforehand.",
+                    event=event,
+                    times=count,
+                )
+            self._ledger.record(what, times, note)
+            if count:
+                self._sums = tuple(_plus(total, loss, count) for total, loss in zip(self._sums, losses, strict=True))
+                self._pure, self._failed = _plus(self._pure, pure, count), failed
 
     def _charges(self, event: Event) -> tuple[tuple[float, ...], float, float]:
         """The losses at all orders, the pure loss, and the failure, of one use of an event."""

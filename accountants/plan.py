@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Self, final
 
+from accountants._exclusive import exclusive
 from accountants._json import parse_object
 from accountants._release import read_release
 from accountants.accountant import Accountant
@@ -141,9 +142,10 @@ class Plan:
             >>> plan.step(), plan.remaining()
             (Gaussian(noise_multiplier=2.0), 1)
         """
-        self._refuse_beyond(None, 1)
-        event = self._rows[self._row].event
-        self.record(event)
+        with exclusive():
+            self._refuse_beyond(None, 1)
+            event = self._rows[self._row].event
+            self.record(event)
         return event
 
     def record(self, what: object, times: int = 1, note: str = "") -> None:
@@ -167,10 +169,11 @@ class Plan:
             0
         """
         event, count, _ = read_release(what, times)
-        if count:
-            self._refuse_beyond(event, count)
-        self._done.record(what, times, note)
-        self._advance(count)
+        with exclusive():
+            if count:
+                self._refuse_beyond(event, count)
+            self._done.record(what, times, note)
+            self._advance(count)
 
     def _refuse_beyond(self, event: Event | None, count: int) -> None:
         if self._row < len(self._rows) and event is not None and event != self._rows[self._row].event:
