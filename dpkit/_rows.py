@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dpkit._checks import check_arrays, check_kind
+from dpkit._kinds import read
 
 __all__ = ["clip_factors", "clip_rows", "normalize_factors", "normalize_rows", "norms_within"]
 
 Rows = NDArray[np.float64]
 
 _UNIT = 2.0**-53  # relative error of one rounding
+_EXACT = 2.0**53  # integers below are float64 numbers
 
 
 def clip_rows(rows: Rows, bound: float, norm: str) -> tuple[Rows, NDArray[np.bool_]]:
@@ -78,10 +79,12 @@ def norms_within(norms: ArrayLike, bound: float) -> NDArray[np.bool_]:
 
 
 def _usable(norms: ArrayLike) -> tuple[Rows, NDArray[np.bool_]]:
-    """Norms as float64, zero where a number is no norm, and where they are usable."""
-    numbers = np.asarray(check_arrays("norms", norms))
-    check_kind("norms", numbers)
-    numbers = numbers.astype(np.float64)
+    """Norms as float64, rounded up, zero where a number is no norm, and where they are usable."""
+    given = read("norms", norms)[0]
+    with np.errstate(over="ignore"):
+        numbers = given.astype(np.float64)
+    short = numbers < given if given.dtype.kind == "f" else numbers >= _EXACT
+    numbers = np.where(short, np.nextafter(numbers, np.inf), numbers)
     usable = np.isfinite(numbers) & (numbers >= 0)
     return np.where(usable, numbers, 0.0), usable
 

@@ -237,7 +237,7 @@ class AdaptiveClip:
         _check_count(count)
         mechanism = GaussianMechanism(self.count_noise_multiplier)
         release = mechanism.release(count, sampling=sampling, ledger=ledger, entropy=entropy)
-        return self._moved(float(release.value))
+        return self._moved(float(opened(release.value)[0][0]))
 
     def _moved(self, noisy_count: float) -> AdaptiveClip:
         """The clip after one geometric step; whatever it computes is post-processing of the noisy count."""

@@ -186,7 +186,7 @@ class NoiseStream(ABC):
                 f"query must have the shapes {shapes(self._like)}, got {shapes(query.value)}; make the stream with "
                 "like=."
             )
-        vector, back = opened(query.value)
+        vector, back = opened(_ordered(query.value, self._like))
         if not np.isfinite(vector).all():
             raise ParameterError(
                 "query must be finite, got NaN or an infinity; sum clipped records: FlatClip(...).sum."
@@ -335,6 +335,11 @@ def _outline(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _outline(array) for name, array in value.items()}
     return np.broadcast_to(np.empty(()), tuple(value.shape))
+
+
+def _ordered(value: Any, like: Any) -> Any:
+    """The value with its arrays in the order of `like`: each array's rows of noise cancel with its own."""
+    return {name: value[name] for name in like} if isinstance(like, Mapping) else value
 
 
 def _size(like: Any) -> int:

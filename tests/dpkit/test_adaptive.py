@@ -149,6 +149,18 @@ def test_a_count_by_itself_is_an_event_of_its_own():
     assert moved.bound < clip.bound == clip.initial == moved.initial == 1.0
 
 
+def test_a_count_in_any_structure_moves_the_bound():
+    """What was recorded is drawn and used: no structure of a single number fails in between."""
+    torch = pytest.importorskip("torch")
+    clip = _clip()
+    moved = [
+        clip.updated(Bounded(value, 0.5), entropy=seeded(3))
+        for value in (3.0, [3.0], {"count": np.array([[3.0]])}, np.array(3), torch.tensor(3.0, dtype=torch.float64))
+    ]
+    assert len(set(moved)) == 1
+    assert moved[0].bound < clip.bound
+
+
 class _Refuses:
     def record(self, what, /):
         raise RuntimeError("over budget")

@@ -120,6 +120,18 @@ def test_rows_have_the_structure_that_was_given(kind):
 
 
 @EACH
+def test_noise_goes_by_name_and_not_by_order(kind):
+    """Else the rows of one array would be taken back from another, and nothing would cancel."""
+    like = {"w": np.zeros((2, 2)), "b": np.zeros(1)}
+    straight, turned = (_make(kind, like, entropy=seeded(3)) for _ in range(2))
+    for step in range(4):
+        query = {"w": np.full((2, 2), 5.0 + step), "b": np.full(1, 7.0 - step)}
+        first = straight.add(Bounded(query, 1.0))
+        second = turned.add(Bounded(dict(reversed(query.items())) if step % 2 else query, 1.0))
+        assert all((first[name] == second[name]).all() for name in like)
+
+
+@EACH
 def test_one_stream_is_one_pass(kind):
     stream = _make(kind, steps=4)
     assert stream.secure
