@@ -143,17 +143,18 @@ class GroupClip:
         return {name: np.where(usable, factor, 0.0) for name, factor in factors.items()}
 
     def _check_names(self, record: Any) -> None:
-        """Refuse a structure that is not the one of the bounds; the names are the caller's own."""
+        """Refuse a structure that is not the one of the bounds; a record's own names may be data, and are not told."""
+        wanted = ", ".join(map(str, self.bounds))
         if not isinstance(record, Mapping):
             raise ParameterError(
-                f"a record must be a dict of the arrays {', '.join(map(str, self.bounds))}, got "
-                f"{type(record).__name__}; give each array its name."
+                f"a record must be a dict of the arrays {wanted}, got {type(record).__name__}; name each array."
             )
         if record.keys() != self.bounds.keys():
-            wanted, came = (sorted(map(str, names)) for names in (self.bounds, record))
+            lacking = ", ".join(str(name) for name in self.bounds if name not in record)
+            others = sum(name not in self.bounds for name in record)
             raise ParameterError(
-                f"a record must hold the arrays {', '.join(wanted)}, got {', '.join(came) or 'none'}; give each array "
-                "a bound, and each bound an array."
+                f"a record must hold the arrays {wanted}, got one that lacks {lacking or 'none'} and has {others} "
+                "other(s); give each array a bound, and each bound an array."
             )
 
     def _clipped(self, rows: NDArray[np.float64], like: Any) -> NDArray[np.float64]:

@@ -110,9 +110,9 @@ def test_factors():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"a": [1.0]}, "arrays a, b, got a;"),
-        ({"a": [1.0], "b": [1.0], "c": [31.5]}, "arrays a, b, got a, b, c;"),
-        ({}, "arrays a, b, got none;"),
+        ({"a": [1.0]}, "arrays a, b, got one that lacks b and has 0 other"),
+        ({"a": [1.0], "b": [1.0], "c": [31.5]}, "arrays a, b, got one that lacks none and has 1 other"),
+        ({}, "arrays a, b, got one that lacks a, b and has 0 other"),
         (np.array([31.5]), "dict of the arrays a, b, got ndarray"),
         ([31.5], "dict of the arrays a, b, got ndarray"),
         ({"a": [1.0], "b": ["secret"]}, "real numbers"),
@@ -145,3 +145,13 @@ def test_bad_bounds(bounds):
 def test_too_many_bounds_that_are_too_large():
     with pytest.raises(ParameterError, match="bound must be"):
         GroupClip({str(i): 2.0**500 for i in range(5)})
+
+
+def test_names_of_a_record_are_not_told():
+    """A record whose names are words, say, holds data in them."""
+    clip = GroupClip({"weight": 1.0, "bias": 1.0})
+    with pytest.raises(ParameterError, match="lacks bias and has 2 other") as caught:
+        clip.sum([{"weight": np.ones(2), "diagnosis": np.ones(1), "7": np.ones(1)}])
+    assert "diagnosis" not in str(caught.value)
+    with pytest.raises(ParameterError, match=r"lacks none and has 1 other\(s\)"):
+        clip.clip({"weight": np.ones(2), "bias": np.ones(1), "more": np.ones(1)})
