@@ -45,7 +45,8 @@ from numpy.typing import ArrayLike, NDArray
 from accountants.events import Gaussian
 from accountants.participation import Participation
 from accountants.sensitivity import Sensitivity
-from dpkit._checks import check_arrays, check_count, check_positive
+from dpkit._checks import check_arrays, check_count, check_finite_up, check_positive
+from dpkit._kinds import read
 from dpkit.bounded import Bounded, opened, rebuild, shapes
 from dpkit.entropy import Source, _process, is_secure, resolve
 from dpkit.errors import BoundError, EntropyError, ExhaustedError, ParameterError
@@ -106,9 +107,11 @@ class NoiseStream(ABC):
         drift: Fraction,
     ) -> None:
         """Check what all streams are told; `drift` is δ, by how much two roundings of one row can differ."""
-        self._like = _outline(check_arrays("like", like))
+        self._like = _outline(_check_like(like))
         self.noise_multiplier = check_multiplier(noise_multiplier)
-        self.bound = check_positive("bound", bound, "it is the l2 norm of one record's contribution to one step.")
+        advice = "it is the l2 norm of one record's contribution to one step."
+        check_positive("bound", bound, advice)
+        self.bound = check_finite_up("bound", bound, advice)
         self.steps = check_steps(steps)
         self.step = lattice_step(product_up(self.noise_multiplier, self.bound)) * 2.0**-_FINER_BITS
         self.stddev = self._covering(drift)
@@ -318,16 +321,24 @@ def check_steps(steps: Any) -> int:
 
 def check_numbers(name: str, given: ArrayLike) -> list[float]:
     """Finite numbers in one dimension, or an error."""
-    try:
-        array = np.asarray(given)
-    except (TypeError, ValueError):
-        raise ParameterError(f"{name} must be numbers in one dimension, got lists without one shape.") from None
-    if array.dtype.kind not in "iuf" or array.ndim != 1 or not np.isfinite(array).all():
+    array = read(name, given)[0]
+    if array.ndim != 1 or not np.isfinite(array).all():
         raise ParameterError(
-            f"{name} must be finite numbers in one dimension, got {array.ndim} dimensions of "
-            f"{array.dtype.type.__name__}, or an infinity or NaN; give a list of numbers."
+            f"{name} must be finite numbers in one dimension, got {array.ndim} dimensions, or an infinity or NaN; give "
+            "a list of numbers."
         )
     return [float(number) for number in array]
+
+
+def _check_like(like: Any) -> Any:
+    """An array or a dict of arrays. A shape is none: a row for the numbers in it would be broadcast to others."""
+    for leaf in like.values() if isinstance(like, Mapping) else (like,):
+        if not hasattr(leaf, "shape"):
+            raise ParameterError(
+                f"like must be an array or a dict of arrays, got {type(leaf).__name__}; for a shape give "
+                "numpy.zeros(shape)."
+            )
+    return check_arrays("like", like)
 
 
 def _outline(value: Any) -> Any:

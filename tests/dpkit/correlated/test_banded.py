@@ -136,8 +136,8 @@ def test_memory_is_the_bands():
         ({"coefficients": [1.0, -0.5]}, ">= 0"),
         ({"coefficients": [1.0, math.nan]}, "coefficients must be finite"),
         ({"coefficients": [[1.0], [0.5]]}, "one dimension"),
-        ({"coefficients": [[1.0], 0.5]}, "without one shape"),
-        ({"coefficients": ["a"]}, "coefficients must be finite numbers"),
+        ({"coefficients": [[1.0], 0.5]}, "coefficients must be an array of one shape"),
+        ({"coefficients": ["a"]}, "coefficients must hold real numbers"),
     ],
 )
 def test_bad_bands_are_refused(chosen, message):

@@ -229,6 +229,13 @@ def test_a_failed_draw_leaves_the_stream_as_it_was(kind):
 
 
 @EACH
+def test_a_bound_that_float64_rounds_is_rounded_up(kind):
+    stream = _make(kind, bound=Fraction(1, 3))
+    assert Fraction(stream.bound) >= Fraction(1, 3)
+    stream.add(Bounded(np.zeros(3), Fraction(1, 3)))
+
+
+@EACH
 def test_the_event_is_that_of_the_noise_that_was_typed(kind):
     stream, allowed = _make(kind, noise_multiplier=4.0), Participation(steps=16, min_separation=8)
     found = stream.sensitivity(allowed)
@@ -282,6 +289,9 @@ def test_a_refused_query_takes_no_step(kind, query, error, message):
         ({"steps": 0}, "steps must be an integer >= 1"),
         ({"steps": 2**20 + 1}, "steps must be <= 1048576"),
         ({"like": np.zeros(0)}, "like must be an integer >= 1"),
+        ({"like": (3,)}, "like must be an array or a dict of arrays, got tuple"),
+        ({"like": 3}, "like must be an array or a dict of arrays, got int"),
+        ({"like": {"w": [0.0, 0.0]}}, "like must be an array or a dict of arrays, got list"),
         ({"like": np.broadcast_to(0.0, (2**58,)), "noise_multiplier": 1e3}, "rounding would cost more than 1/16"),
         ({"like": np.array(["a"])}, "like must hold real numbers"),
     ],
