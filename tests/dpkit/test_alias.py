@@ -1,6 +1,9 @@
 """The alias table: every word of a small size, and the remainder on every prefix."""
 
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import product
+from typing import final
 
 import mpmath as mp
 import numpy as np
@@ -96,6 +99,46 @@ def test_the_remainder_on_every_prefix(name):
             # a boundary lies in at most one prefix at each end
             assert certain.count(value) <= truth + mp.mpf(10) ** -30
             assert truth <= certain.count(value) + 2
+
+
+@final
+@dataclass(frozen=True)
+class Vague:
+    """A side that says as little as a side may: the weights in `loose` as far below the truth as the error allows."""
+
+    side: Ladder
+    error_bits: int
+    rest_bits: int
+    loose: int
+    listed: int
+
+    def integers(self, bits, depth):
+        weights, _, _ = self.side.integers(bits + 40, depth + 40)
+        listed = [weight >> 40 for weight in weights[: self.listed]]
+        error = 1 << bits - self.error_bits
+        rest = (sum(weights[self.listed :]) >> 40) + (1 << bits - self.rest_bits)
+        return [weight - (error - 1) * (self.loose >> k & 1) for k, weight in enumerate(listed)], error, rest
+
+    def logs(self, depth):
+        return self.side.logs(depth)
+
+
+@pytest.mark.parametrize("name", ["gaussian, s=1", "blocks of 4, s=7"])
+def test_the_remainder_says_only_what_vague_bounds_allow(name):
+    """With weights known to parts of a percent, many prefixes stay open; the others' verdict is the exact inversion."""
+    law, bits = LAWS[name], 9
+    table = build_table(law, 8, 4)
+    exact = [table.locate(prefix, bits) for prefix in range(1 << bits)]
+    for error_bits, rest_bits, loose, listed in product((8, 60), (5, 60), ((15, 15), (1, 0), (6, 3)), (2, 4)):
+        up, down = (
+            Vague(side, error_bits, rest_bits, weights, listed)
+            for side, weights in zip((law.up, law.down), loose, strict=True)
+        )
+        vague = replace(table, law=Law(up, down))
+        found = [vague.locate(prefix, bits) for prefix in range(1 << bits)]
+        assert all(v is None or v == truth for v, truth in zip(found, exact, strict=True) if truth is not None)
+        if (error_bits, rest_bits) != (60, 60):
+            assert found.count(None) > exact.count(None)
 
 
 def test_the_remainder_refines_at_its_edges():

@@ -101,3 +101,18 @@ def test_exp_bounds_do_not_hear_of_the_default_context(monkeypatch):
     monkeypatch.setattr(decimal.DefaultContext, "Emax", 1)
     monkeypatch.setattr(decimal.DefaultContext, "Emin", -1)
     assert [exp_bounds(Fraction(x, 3), 164) for x in (1, 100, 400)] == expected
+
+
+@pytest.mark.parametrize("prefix", range(8))
+def test_wide_bounds_decide_only_what_they_enclose(prefix):
+    """A chance of 1/2 that is first known to lie in [1/4, 3/4]: what is between takes bits, and then their verdict."""
+
+    def bounds(bits):
+        return (1 << bits - 2, 3 << bits - 2) if bits < 100 else (1 << bits - 1, 1 << bits - 1)
+
+    assert LazyUniform(Tape(word(0)), prefix, 3).below(bounds) is (prefix < 4)
+    if 2 <= prefix < 6:
+        with pytest.raises(ExhaustedTapeError):
+            LazyUniform(Tape(), prefix, 3).below(bounds)
+    else:
+        assert LazyUniform(Tape(), prefix, 3).below(bounds) is (prefix < 4)

@@ -295,6 +295,36 @@ def test_skellam_keeps_an_l1_bound_and_the_exactness_of_integers():
     assert rotated.l1_bound >= rounded.l1_bound
 
 
+def test_one_l2_bound_among_l1_bounds_is_an_l2_bound():
+    """Its record may move every coordinate at once, further in l1 than any of the others'."""
+    plan = PLANS["plain"](3, 64, 32)
+    args = {"clip": None, "mechanism": SkellamMechanism(4.0), "plan": plan, "entropy": seeded(1)}
+    by_l1, by_l2 = (Bounded(np.zeros(64), 1.0, norm) for norm in ("l1", "l2"))
+    alone, mixed, all_l1 = (
+        noise_shares(updates, **args).event for updates in ([by_l2] * 3, [by_l1, by_l2, by_l1], [by_l1] * 3)
+    )
+    assert mixed == alone
+    assert all_l1.l1_bound < mixed.l1_bound
+
+
+def test_what_is_rotated_is_clamped_first():
+    """The bound counts the rounding of sums within reach only; so two sums beyond it are rotated as the same."""
+    plan, mechanism = PLANS["plain"](3, 4), DiscreteGaussianMechanism(2.0)
+    reach = share_step(mechanism, bound=1.0, plan=plan) * 2.0 ** (plan.value_bits - 1) * math.sqrt(plan.dim)
+    shares = [
+        noise_shares(
+            [Bounded(np.array(value), 1.0)] * 3,
+            clip=None,
+            mechanism=mechanism,
+            plan=plan,
+            rotate=True,
+            entropy=seeded(7),
+        ).vectors
+        for value in ([1e300, -1e200, 0.0, 0.5], [reach, -reach, 0.0, 0.5])
+    ]
+    assert np.array_equal(*shares)
+
+
 @pytest.mark.parametrize("kind", [DiscreteGaussianMechanism, SkellamMechanism])
 def test_centres_and_noise_stay_in_range(kind):
     """Shares of the largest values, either way, leave the range of the plan but for 1e-346: nothing is clamped."""

@@ -126,6 +126,24 @@ def test_float_decisions_agree_with_exact_ones(stddev, block, inside, fraction, 
             assert candidate << 64 >= low
 
 
+def test_no_margin_is_too_small_on_thousands_of_edges():
+    """The uniform next to the exact chance, on both sides: without the margin some hundred verdicts are wrong."""
+    rng = np.random.default_rng(1)
+    for stddev in (0.8, 5.0, 1500.0, 2.0**30):
+        sampler = replace(centred_gaussian(stddev), more_bits=33)  # 51 bits: the finest that float64 tells apart
+        width, n = 1 << sampler.block_bits, 500
+        blocks = rng.integers(sampler.table.first, sampler.table.last + 1, n)
+        offsets, fractions = blocks * width + rng.integers(0, width, n), rng.uniform(-0.5, 0.5, n)
+        rows = zip(blocks.tolist(), offsets.tolist(), fractions.tolist(), strict=True)
+        lows, highs = zip(*(exp_bounds(sampler.exponent(*row), 115) for row in rows), strict=True)
+        edges = np.array([low >> 64 for low in lows])
+        for uniforms in (edges - 1, edges, edges + 1):
+            accepted, undecided = sampler.decide(blocks, offsets, fractions, uniforms)
+            for i, u in enumerate(uniforms.tolist()):
+                assert not accepted[i] or u + 1 << 64 <= highs[i]
+                assert accepted[i] or undecided[i] or u << 64 >= lows[i]
+
+
 @pytest.mark.parametrize("stddev", [0.3, 1.0, 60.0, 1024.0, 1999.0, 5000.0, 3e9])
 def test_the_squeeze_accepts_only_what_is_certain(stddev):
     sampler = centred_gaussian(stddev)

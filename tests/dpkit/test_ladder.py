@@ -79,3 +79,12 @@ def test_an_empty_side_is_empty():
     assert Empty().integers(64, 10) == ([], 0, 0)
     assert Empty().logs(46)[0].size == 0
     assert Law(CASES["digit"], Empty()).floats(46)[0] == 0
+
+
+@pytest.mark.parametrize("depth", [3, 8])
+def test_the_sum_of_a_law_counts_what_both_sides_leave_out(depth):
+    for up, down in ((0, 5), (5, 0)):
+        sides = [Ladder(Fraction(start), Fraction(1, 40), Fraction(0)) for start in (up, down)]
+        with mp.workdps(30):
+            total = mp.fsum(weight(side, k) for side in sides for k in range(8000))
+            assert total <= Law(*sides).floats(depth)[2] <= total * (1 + 2 * mp.mpf(MARGIN))

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import mpmath as mp
@@ -165,6 +166,22 @@ def test_float_decisions_agree_with_exact_ones(scale, fraction, sign, near):
         assert (mark + 1) << 64 <= high
     elif not undecided:
         assert mark << 64 >= low
+
+
+def test_no_margin_is_too_small_on_thousands_of_edges():
+    """At 51 bits, the finest that float64 tells apart, the mark next to the exact chance, on both sides."""
+    rng, n = np.random.default_rng(1), 700
+    for scale in (0.5, 1024.0, 1777.7):
+        sampler = replace(rounded_laplace(1024.0), scale=scale, accept_bits=51)
+        sign, fractions = rng.choice([-1, 1], n), rng.uniform(-0.5, 0.5, n)
+        thetas = [Fraction(1, 2) - v * Fraction(f) for v, f in zip(sign.tolist(), fractions.tolist(), strict=True)]
+        lows, highs = zip(*(truncated_exponential_bounds(t, Fraction(scale), 115) for t in thetas), strict=True)
+        edges = np.array([low >> 64 for low in lows])
+        for marks in (edges - 1, edges, edges + 1):
+            stays, undecided = sampler.decide(sign, fractions, marks)
+            for i, mark in enumerate(marks.tolist()):
+                assert not stays[i] or mark + 1 << 64 <= highs[i]
+                assert stays[i] or undecided[i] or mark << 64 >= lows[i]
 
 
 def test_the_ends_of_theta_are_certain():

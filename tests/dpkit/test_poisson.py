@@ -97,6 +97,25 @@ def test_undecided_uniforms_are_resolved_by_exact_comparison(rate, block_bits):
             accept(critical)
 
 
+def test_no_margin_is_too_small_on_thousands_of_edges():
+    """The uniform next to the exact ratio, on both sides; float64 is off by some hundred of them."""
+    rng, n = np.random.default_rng(1), 300
+    for rate in (2.0**24, 2.0**31 + 0.3):
+        sampler = poisson_sampler(rate)
+        width = 1 << sampler.block_bits
+        blocks = rng.integers(sampler.table.first, sampler.table.last + 1, n)
+        values = blocks * width + rng.integers(0, width, n)
+        tops = sampler._tops(blocks)
+        rows = zip(tops.tolist(), values.tolist(), strict=True)
+        bounds = [sampler.ratio_bounds(top, value, 114) for top, value in rows]
+        edges = np.array([low >> 64 for low, _ in bounds])
+        for uniforms in (edges - 1, edges, np.minimum(edges + 1, 2**50 - 1)):
+            accepted, undecided = sampler.decide(blocks, values, uniforms)
+            for i, u in enumerate(uniforms.tolist()):
+                assert not accepted[i] or u + 1 << 64 <= bounds[i][1]
+                assert accepted[i] or undecided[i] or u << 64 >= bounds[i][0]
+
+
 @given(st.floats(1.0, 2.0**39), st.floats(-8, 8), st.integers(0, 2000))
 def test_log_ratio_is_within_half_the_margin(rate, deviations, apart):
     number = max(0, math.floor(rate + deviations * math.sqrt(rate)))
