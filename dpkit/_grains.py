@@ -24,8 +24,9 @@ GrainSum: TypeAlias = Callable[[NDArray[np.float64], Any], NDArray[np.int64]]
 Scale: TypeAlias = float | NDArray[np.float64]
 """The bound of all coordinates, or of each."""
 
-_GRAIN_BITS = 30  # sums are exact in int64 for 2**33 records
+_GRAIN_BITS = 30
 _EXACT = 2**53  # integers up to here are float64 numbers
+_CEILING = 2**62  # sums of grains never wrap: a block adds less than 2**51 to a coordinate
 _BLOCK = 1 << 20  # numbers clipped at a time
 
 
@@ -59,7 +60,7 @@ def add_records(records: Iterable[Any], grains: GrainSum) -> tuple[NDArray[np.in
             raise ParameterError("records must all have the shapes of the first one; pad or split them.")
         ordered = {name: like[name] for name in first} if isinstance(first, Mapping) else like
         part = grains(flatten(ordered)[np.newaxis, :], first)
-        total = part if total is None else total + part
+        total = part if total is None else _plus(total, part)
     if total is None:
         raise ParameterError("records must have a shape, got an empty iterable; pass an array of shape (0, d).")
     return total, first
@@ -74,8 +75,13 @@ def _add_array(records: NDArray[Any], grains: GrainSum) -> tuple[NDArray[np.int6
     total: Any = 0
     for start in range(0, max(1, records.shape[0]), rows):
         block = records[start : start + rows]
-        total = total + grains(flatten(block).reshape(block.shape[0], like.size), like)
+        total = _plus(total, grains(flatten(block).reshape(block.shape[0], like.size), like))
     return np.asarray(total, dtype=np.int64), like
+
+
+def _plus(total: Any, part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The sum, saturated: 1-Lipschitz in both, so that a record more or less still moves it by no more than itself."""
+    return np.asarray(np.clip(total + part, -_CEILING, _CEILING), dtype=np.int64)
 
 
 def grain_sum(rows: NDArray[np.float64], scale: Scale) -> NDArray[np.int64]:

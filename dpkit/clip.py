@@ -104,7 +104,8 @@ class FlatClip:
 
         Returns:
             Bounded float64 sum with this clip's bound and norm, read-only, so that no scaling in place can part it from
-            its bound. Sums beyond 2**53 grains saturate.
+            its bound. A coordinate saturates at 2**53 grains, which is
+            2**23 bounds at least: add more records of one sign in parts, by ``Bounded.disjoint``.
 
         Raises:
             ParameterError: records of different shapes, no real numbers, or an empty iterable, which has no shape.

@@ -107,7 +107,8 @@ class GroupClip:
             records: iterable of dicts of arrays of one structure, with exactly the names of `bounds`.
 
         Returns:
-            Bounded dict of float64 sums, read-only. Sums beyond 2**53 grains saturate.
+            Bounded dict of float64 sums, read-only. A coordinate saturates at 2**53 grains, which is
+            2**23 bounds at least: add more records of one sign in parts, by ``Bounded.disjoint``.
 
         Raises:
             ParameterError: records of another structure, no real numbers, or no records, which have no shape.

@@ -50,3 +50,20 @@ def test_arrays_are_added_along_their_first_axis(shape):
     assert like.shape == shape[1:]
     assert (total == 2**29 * shape[0]).all()
     assert sum(rows for rows, _ in seen) == shape[0]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_never_wrap(sign):
+    """Blocks and single records: int64 ends at 2**63, behind which the largest sum would be the smallest."""
+    block = np.array([sign * 2**61, 1])
+    for records in (np.broadcast_to(0.0, (6 << 19, 2)), [np.zeros(2)] * 6):
+        total, _ = add_records(records, lambda rows, like: block)
+        assert total.tolist() == [sign * 2**62, 6]
+
+
+def test_eight_million_records_of_one_sign_fit():
+    """What the pages say of where sums end: 2**23 bounds at least, 2**24 for a power of two."""
+    for bound, most in ((1.0, 2**24), (np.nextafter(1.0, 0.0), 2**23)):
+        grains = grain_sum(np.array([[bound]]), bound)
+        reached = from_grains(grains * most, bound, np.zeros(1)), from_grains(grains * (most + 1), bound, np.zeros(1))
+        assert bound * most * (1 - 2.0**-29) <= reached[0] <= reached[1] <= bound * most * (1 + 2.0**-29)
