@@ -74,3 +74,21 @@ def test_norms_of_every_kind_of_array():
     ):
         assert norms_within(norms, 1.0).tolist() == [True, False]
         assert clip_factors(norms, 2.0).round(6).tolist() == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("size", [2, 3, 10])
+def test_a_norm_that_float64_rounds_down_is_not_within(norm, size):
+    """Rows longer than the bound whose computed norm is the bound: half of all that were normalised in floats."""
+    rows = np.random.default_rng(size).normal(size=(200, size))
+    rows /= np.linalg.norm(rows, ord=int(norm[1]), axis=1, keepdims=True)
+
+    def exceeds(row):
+        return sum(abs(Fraction(float(x))) ** int(norm[1]) for x in row) > 1
+
+    longer = np.array([exceeds(row) for row in rows])
+    computed = np.linalg.norm(rows, ord=int(norm[1]), axis=1)
+    assert (longer & (computed <= 1.0)).sum() >= 20
+    clipped, within = clip_rows(rows, 1.0, norm)
+    assert not within[longer].any()
+    assert not any(exceeds(row) for row in clipped)

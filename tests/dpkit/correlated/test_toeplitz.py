@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from accountants.participation import Participation
 from dpkit.correlated import BandedNoise, BufferedToeplitzNoise
+from dpkit.correlated._fixed import ONE
 from dpkit.correlated.toeplitz import _coefficients_up, _drift
 from dpkit.entropy import seeded
 from dpkit.errors import ParameterError
@@ -196,3 +197,18 @@ def test_bad_buffers_are_refused(scales, decays, message):
 def test_bad_numbers_of_buffers_are_refused(chosen, message):
     with pytest.raises(ParameterError, match=message):
         BufferedToeplitzNoise(np.zeros(1), noise_multiplier=1.0, bound=1.0, steps=8, **chosen)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 100, 1 << 20])
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999, 1 - 2.0**-31])
+def test_drift_counts_every_rounding(steps, decay):
+    """Beside R's own: one of 1/256 step in each buffer and step, shrunk by every decay since; small for short runs."""
+    scales, decays = (ONE // 2, ONE // 4), (int(decay * ONE), ONE // 4)
+    one = Fraction(1) + Fraction(1, 1 << 21)  # by how much two errors of a combination of one row differ, at most
+    own = Fraction(255, 256) + (1 + Fraction(2, 1 << 21)) / 256
+    series = []
+    for weight in decays:
+        ratio = weight / ONE
+        series.append(Fraction((1.0 - ratio ** (steps - 1)) / (1.0 - ratio)) * (1 - Fraction(1, 10**9)))
+    needed = own + one * sum(Fraction(s, ONE) * total for s, total in zip(scales, series, strict=True)) / 256
+    assert needed <= _drift(scales, decays, steps) <= 2 * needed
