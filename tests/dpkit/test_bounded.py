@@ -45,6 +45,10 @@ def test_the_bound_follows_the_scalar_that_float32_makes(factor, power):
         assert abs(Fraction(float(np.float32(factor)))) * Fraction(2) ** power <= Fraction(
             (Bounded(value, 2.0**power) * factor).bound
         )
+        quotient = Fraction(2) ** power / abs(Fraction(float(np.float32(factor))))
+        assert (
+            max(quotient, Fraction(2) ** power / abs(Fraction(factor))) <= (Bounded(value, 2.0**power) / factor).bound
+        )
 
 
 @pytest.mark.parametrize("factor", [1e39, 1e-60])
