@@ -98,7 +98,8 @@ class TruncatedPoissonBatches(Batches):
 
         An entry that is no record is `num_records`, one past the last: whoever uses it without the mask gets an
         IndexError and not somebody's data. Append one row, of zeros say, to the records, and let entries without a
-        record contribute nothing: multiply losses or contributions by the mask, and count by it.
+        record contribute nothing: multiply losses or contributions by the mask, and leave them out of counts, where a
+        zero would count as a record within the clip.
 
         Args:
             batch: a batch of this plan, int64, shape (b,); None draws the next one, as ``draw()`` does.
@@ -119,8 +120,8 @@ class TruncatedPoissonBatches(Batches):
             >>> records[rows] * mask
             array([10., 20., 30.,  0.,  0.])
         """
-        rows = self.draw() if batch is None else self._check_batch(batch)
         indices = np.full(self.max_batch_size, self.num_records, dtype=np.int64)
+        rows = self.draw() if batch is None else self._check_batch(batch)
         indices[: rows.size] = rows
         return indices, np.arange(self.max_batch_size) < rows.size
 

@@ -19,12 +19,12 @@ from tests.oracles.noise import Tape
 def test_every_word_of_a_uniform_integer(bound):
     """Of all 256 words every integer has equally many; fewer than `bound` are drawn again, and nothing else is."""
     again = 256 % bound
-    words = np.arange(256, dtype=np.uint8)
-    zeros = bytes(again)
-    numbers = uniform_below(Tape(words.tobytes(), *([zeros] if again else [])), bound, 256, word_bits=8)
-    numbers = numbers[: 256 - again]
+    tape = Tape(bytes(range(256)), *([bytes(again)] if again else []))
+    numbers = uniform_below(tape, bound, 256, word_bits=8)
     assert numbers.dtype == np.int64
-    assert np.bincount(numbers, minlength=bound).tolist() == [256 // bound] * bound
+    assert np.bincount(numbers[: 256 - again], minlength=bound).tolist() == [256 // bound] * bound
+    assert numbers[256 - again :].tolist() == [0] * again
+    assert tape.pieces == []
 
 
 def test_a_word_is_drawn_again_until_it_fits():

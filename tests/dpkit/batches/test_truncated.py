@@ -1,5 +1,6 @@
 """Truncated Poisson batches: the exact law, no dearer than the event, and one shape."""
 
+import importlib
 from fractions import Fraction
 from math import comb, lcm
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from accountants import PLDAccountant
+from accountants import Ledger, PLDAccountant
 from accountants.events import Gaussian, PoissonSampled, TruncatedPoissonSampled
 from dpkit.batches import PoissonBatches, TruncatedPoissonBatches
 from dpkit.clip import FlatClip
@@ -152,6 +153,43 @@ def test_padding_a_batch_draws_nothing():
     assert (batches.remaining, batches.open) == (0, True)
     with pytest.raises(ExhaustedError):
         batches.padded()
+
+
+def test_training_on_padded_batches_is_training_on_batches():
+    """Losses times the mask, of one shape: the same releases, and the same entries, as the rows alone give."""
+    torch = pytest.importorskip("torch")
+    training = importlib.import_module("dpkit.training")
+    inputs, targets = torch.linspace(-1.0, 1.0, 63).reshape(21, 3), torch.arange(21) % 2  # of them 20 are records
+
+    def trained(pad):
+        model = torch.nn.Linear(3, 2)
+        torch.nn.init.zeros_(model.weight)
+        torch.nn.init.zeros_(model.bias)
+        plan, ledger = TruncatedPoissonBatches(20, 0.25, 8, 5, seeded(4)), Ledger(relation="add_remove")
+        with training.Privatizer(
+            model,
+            clip=FlatClip(1.0),
+            noise_multiplier=1.0,
+            expected_batch_size=5,
+            sampling=plan,
+            ledger=ledger,
+            entropy=seeded(9),
+        ) as private:
+            for batch in private:
+                rows, mask = plan.padded(batch) if pad else (batch, np.ones(batch.size, dtype=bool))
+                outputs = model(inputs[torch.from_numpy(rows)])
+                losses = torch.nn.functional.cross_entropy(outputs, targets[rows], reduction="none")
+                private.backward(losses * torch.from_numpy(mask))
+                private.release()
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        parameter -= parameter.grad
+        assert len(ledger) == 5
+        return model.weight.detach(), ledger.entries
+
+    (weight, entries), (other, others) = trained(pad=True), trained(pad=False)
+    assert entries == others
+    torch.testing.assert_close(weight, other)
 
 
 @pytest.mark.parametrize(
