@@ -22,7 +22,7 @@ import secagg
 from accountants import Event
 from dpkit._kinds import read, to_float64
 from dpkit.bounded import Bounded, Norm
-from dpkit.clip import FlatClip
+from dpkit.clip import FlatClip, NormalizeClip
 from dpkit.discrete import DiscreteGaussianMechanism
 from dpkit.entropy import Source, is_secure, resolve
 from dpkit.errors import BoundError, ParameterError, StateError
@@ -126,7 +126,7 @@ class NoiseShares:
 def private_mean(
     updates: Sequence[Any],
     *,
-    clip: FlatClip | None,
+    clip: FlatClip | NormalizeClip | None,
     mechanism: DiscreteGaussianMechanism | SkellamMechanism,
     plan: secagg.SumProtocol,
     denominator: float,
@@ -154,7 +154,7 @@ def private_mean(
         updates: one update per party. With `clip`: an array or a dict of arrays, clipped as one record (the unit is
             then the party). With ``clip=None``: a :class:`~dpkit.bounded.Bounded` sum of clipped records each, in l2
             (or l1), all with one bound.
-        clip: the clip of one update, or None where updates are already ``Bounded``.
+        clip: the FlatClip or NormalizeClip of one update, or None where updates are already ``Bounded``.
         mechanism: noise relative to the bound, of `min_honest` shares together; its `step` is chosen from the plan
             unless it is given.
         plan: a secagg plan for ``len(updates)`` parties and ``dim`` entries (with `rotate`, the next power of two).
@@ -209,7 +209,7 @@ def private_mean(
 def noise_shares(
     updates: Sequence[Any],
     *,
-    clip: FlatClip | None,
+    clip: FlatClip | NormalizeClip | None,
     mechanism: DiscreteGaussianMechanism | SkellamMechanism,
     plan: secagg.SumProtocol,
     sampling: Sampling | None = None,
@@ -291,7 +291,7 @@ def _check_denominator(denominator: object) -> None:
 def _check_parties(
     updates: Sequence[Any],
     plan: secagg.SumProtocol,
-    clip: FlatClip | None,
+    clip: FlatClip | NormalizeClip | None,
     mechanism: DiscreteGaussianMechanism | SkellamMechanism,
     sampling: Sampling | None,
 ) -> None:
@@ -301,8 +301,8 @@ def _check_parties(
             f"mechanism must draw integer shares, got {type(mechanism).__name__}; use DiscreteGaussianMechanism or "
             "SkellamMechanism."
         )
-    if clip is not None and not isinstance(clip, FlatClip):
-        raise ParameterError(f"clip must be a FlatClip, or None for Bounded updates, got {type(clip).__name__}.")
+    if clip is not None and not isinstance(clip, FlatClip | NormalizeClip):
+        raise ParameterError(f"clip must be a FlatClip, or None for Bounded sums, got {type(clip).__name__}.")
     if not hasattr(plan, "min_honest"):
         raise ParameterError(f"plan must be a plan of secagg, got {type(plan).__name__}; for example BFVSum.plan(...).")
     if len(updates) != plan.num_parties:
@@ -322,7 +322,7 @@ def _check_parties(
 
 
 def _bounded_vectors(
-    updates: Sequence[Any], clip: FlatClip | None
+    updates: Sequence[Any], clip: FlatClip | NormalizeClip | None
 ) -> tuple[list[Vector], Bounded, Callable[[Vector], Any]]:
     """Each update as one clipped float64 vector; one of them as a Bounded; and the way back."""
     trees = [update.value if isinstance(update, Bounded) else update for update in updates]

@@ -15,6 +15,7 @@ from dpkit import (
     DiscreteGaussianMechanism,
     FlatClip,
     GaussianMechanism,
+    NormalizeClip,
     ParameterError,
     SkellamMechanism,
     StateError,
@@ -75,10 +76,9 @@ def test_private_mean_is_bit_identical_over_protocols(seed, parties, dim):
 
 
 @settings(max_examples=10)
-@given(seed=st.integers(0, 2**32), rotate=st.booleans())
-def test_mean_is_the_mean_of_clipped_updates(seed, rotate):
+@given(seed=st.integers(0, 2**32), rotate=st.booleans(), clip=st.sampled_from([FlatClip(1.0), NormalizeClip(1.0, 0.1)]))
+def test_mean_is_the_mean_of_clipped_updates(seed, rotate, clip):
     updates = list(np.random.default_rng(seed).normal(size=(6, 8)))
-    clip = FlatClip(1.0)
     noise = 2.0**-8
     release = _mean(updates, plan=PLANS["plain"](6, 8), clip=clip, noise=noise, rotate=rotate, entropy=seeded(seed))
     truth = np.mean([clip.clip(update) for update in updates], axis=0)
