@@ -27,8 +27,8 @@ class FixedSizeBatches(Batches):
 
     Guarantee: in each step every set of `batch_size` records is drawn with the same probability, exactly and
     independently of all other steps (``test_every_tape_of_a_subset``, ``test_every_word_of_a_uniform_integer``), and a
-    release costs no more than its event (``test_fixed_size_costs_no_more_than_its_event``). How much work a step is, is
-    independent of the batch.
+    release costs no more than its event (``test_fixed_size_costs_no_more_than_its_event``). How many random words a
+    draw reads is independent of the batch.
 
     Args:
         num_records: how many records there are, from 1 to 2**62.
