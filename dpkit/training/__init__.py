@@ -2,13 +2,15 @@
 
 The modules, in the order in which a gradient passes them: tape (calls of layers), coverage (who answers for which
 parameter), replay and layers (per-example gradients of one call), parts (their forms), norms (clipping), sums (the
-clipped sum), independence (no example sees another), privatizer (noise, ledger, ``p.grad``).
+clipped sum), independence (no example sees another), certificate (all of that tried on one batch), privatizer (noise,
+ledger, ``p.grad``).
 """
 
 from __future__ import annotations
 
+from dpkit.training.certificate import Certificate, check
 from dpkit.training.privatizer import Privatizer
 from dpkit.training.sums import clipped_sum
 from dpkit.training.tape import Tape, record
 
-__all__ = ["Privatizer", "Tape", "clipped_sum", "record"]
+__all__ = ["Certificate", "Privatizer", "Tape", "check", "clipped_sum", "record"]

@@ -85,7 +85,8 @@ def replay(
 
         def outputs(parameters: _Answer) -> tuple[Tensor, ...]:
             args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
-            found = tensors_in(functional_call(inner, parameters, args, kwargs))
+            with use.casting():
+                found = tensors_in(functional_call(inner, parameters, args, kwargs))
             return tuple(found[i] for i in signals)
 
         backs = zip(signals, gradients, strict=True)
@@ -156,7 +157,7 @@ def mixes_rows(use: Use, rows: int) -> bool:
     answers = []
     for given in (tensors, alone):
         args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
-        with torch.no_grad():
+        with torch.no_grad(), use.casting():
             answers.append(tensors_in(use.module.forward(*args, **kwargs)))
     if not torch.equal(before, torch.get_rng_state()):
         torch.set_rng_state(before)

@@ -42,6 +42,8 @@ class Use:
         boundary: graph nodes of the argument tensors: where the layer's part of the graph ends.
         outputs: the shapes of all output tensors, in order.
         edges: (position among the outputs, gradient edge) of every output tensor that carries gradients.
+        device: the type of the device of the outputs.
+        autocast: the type that the call was autocast to, or None.
     """
 
     name: str
@@ -52,6 +54,12 @@ class Use:
     boundary: frozenset[Node]
     outputs: tuple[torch.Size, ...]
     edges: tuple[tuple[int, GradientEdge], ...]
+    device: str
+    autocast: torch.dtype | None
+
+    def casting(self) -> torch.autocast:
+        """The autocast of the call, for calling the layer again; whatever is on where that happens."""
+        return torch.autocast(self.device, dtype=self.autocast, enabled=self.autocast is not None, cache_enabled=False)
 
     def require_unchanged(self) -> None:
         """Refuse a call whose argument tensors were modified in place after it."""
@@ -131,6 +139,7 @@ class Tape:
         if not edges:
             return
         inputs = tensors_in((args, kwargs))
+        device = outputs[edges[0][0]].device.type
         self.uses.append(
             Use(
                 name=self._names[module],
@@ -141,6 +150,8 @@ class Tape:
                 boundary=frozenset(tensor.grad_fn for tensor in inputs if tensor.grad_fn is not None),
                 outputs=tuple(tensor.shape for tensor in outputs),
                 edges=edges,
+                device=device,
+                autocast=torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None,
             )
         )
 
