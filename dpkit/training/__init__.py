@@ -1,9 +1,9 @@
 """Private training with torch: record a forward pass, sum clipped gradients, release them with noise.
 
 The modules, in the order in which a gradient passes them: tape (calls of layers), coverage (who answers for which
-parameter), replay and layers (per-example gradients of one call), parts (their forms), norms (clipping), sums (the
-clipped sum), independence (no example sees another), certificate (all of that tried on one batch), privatizer (noise,
-ledger, ``p.grad``).
+parameter), replay and layers (per-example gradients of one call), parts (their forms), norms and weights (clipping),
+sums (the clipped sum), independence (no example sees another), certificate (all of that tried on one batch), privatizer
+(noise, ledger, ``p.grad``).
 """
 
 from __future__ import annotations

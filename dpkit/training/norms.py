@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["SHRINK", "coefficients", "squared_norms", "working_dtype"]
+__all__ = ["SHRINK", "coefficients", "normalizers", "squared_norms", "working_dtype"]
 
 SHRINK = 1.0 - 2.0**-18
 _RUN = 64
@@ -59,6 +59,24 @@ def coefficients(squares: Tensor, bound: float) -> Tensor:
         float64 tensor of shape (rows,) with entries in [0, 1].
     """
     factor = (bound * SHRINK / squares.sqrt()).clamp(max=1.0)  # a zero norm gives inf, hence 1
+    usable = torch.isfinite(squares) & (factor >= torch.finfo(torch.float32).tiny)
+    return torch.where(usable, factor, 0.0)
+
+
+def normalizers(squares: Tensor, bound: float, stability: float) -> Tensor:
+    r"""The factor :math:`C / (n + \gamma)` of AUTO-S, rounded towards zero: it brings norms :math:`n` below :math:`C`.
+
+    A norm that is not finite gives 0, and so does a factor too small to be a normal float32 number.
+
+    Args:
+        squares: float64 tensor of shape (rows,), squared norms.
+        bound: the bound C > 0.
+        stability: gamma > 0.
+
+    Returns:
+        float64 tensor of shape (rows,).
+    """
+    factor = bound * SHRINK / (squares.sqrt() + stability)
     usable = torch.isfinite(squares) & (factor >= torch.finfo(torch.float32).tiny)
     return torch.where(usable, factor, 0.0)
 

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from dpkit.bounded import Bounded
-from dpkit.clip import FlatClip
 from dpkit.continuous import GaussianMechanism
 from dpkit.entropy import resolve
 from dpkit.errors import ParameterError, StateError
 from dpkit.mechanism import Release
 from dpkit.training.independence import require_independent
 from dpkit.training.norms import working_dtype
-from dpkit.training.sums import METHODS, Method, clipped_sum, require_clip, require_losses
+from dpkit.training.sums import METHODS, Method, clipped_sum, require_losses
 from dpkit.training.tape import Tape
+from dpkit.training.weights import Clip, require_clip
 
 __all__ = ["Privatizer"]
 
@@ -48,7 +48,7 @@ class Privatizer:
 
     Args:
         model: the model; parameters may be frozen and unfrozen between steps.
-        clip: the clip of one example's (unit's) gradient over all trainable parameters, norm "l2".
+        clip: the clip of one example's (unit's) gradient: see :func:`dpkit.training.clipped_sum`.
         noise_multiplier: noise standard deviation / clipping bound, > 0; or a schedule from the step's number
             (0, 1, ...) to that, which must not look at data and is asked once for each step.
         expected_batch_size: the public number that the noisy sum is divided by, > 0; not the size of any actual batch.
@@ -64,8 +64,7 @@ class Privatizer:
 
     Example:
         >>> import torch
-        >>> from dpkit.clip import FlatClip
-        >>> from dpkit.training import Privatizer
+        >>>         >>> from dpkit.training import Privatizer
         >>> model = torch.nn.Linear(3, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> with Privatizer(model, clip=FlatClip(1.0), noise_multiplier=1.1, expected_batch_size=8) as private:
@@ -85,7 +84,7 @@ class Privatizer:
         self,
         model: nn.Module,
         *,
-        clip: FlatClip,
+        clip: Clip,
         noise_multiplier: float | Schedule,
         expected_batch_size: float,
         sampling: Any = None,
@@ -268,7 +267,7 @@ def _require_methods(name: str, value: object, methods: tuple[str, ...], example
         )
 
 
-def _as_numpy(parameters: dict[str, nn.Parameter], total: Bounded | None, clip: FlatClip) -> Bounded:
+def _as_numpy(parameters: dict[str, nn.Parameter], total: Bounded | None, clip: Clip) -> Bounded:
     """The sum as numpy arrays, zeros for parameters that no backward call knew."""
     known: dict[str, Tensor] = {} if total is None else total.value
     filled = {

@@ -14,36 +14,34 @@ import torch
 from torch import Tensor, nn
 
 from dpkit.bounded import Bounded
-from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError, LossError, ParameterError
 from dpkit.training.coverage import assign
 from dpkit.training.layers import RULES
-from dpkit.training.norms import coefficients, working_dtype
+from dpkit.training.norms import working_dtype
 from dpkit.training.parts import Dense, Part
 from dpkit.training.precision import full_precision
 from dpkit.training.replay import batch_axes, replay
 from dpkit.training.tape import Tape, Use
+from dpkit.training.weights import Clip, require_clip, require_names, weights
 
-__all__ = ["METHODS", "Method", "clipped_sum", "require_clip", "require_losses"]
+__all__ = ["METHODS", "Method", "clipped_sum", "require_losses"]
 
 Method = Literal["auto", "instantiate", "loop"]
 METHODS: tuple[str, ...] = ("auto", "instantiate", "loop")
-# Beyond these, float32 could neither hold the clipped numbers to their last bit nor add them.
-_LEAST_BOUND, _LARGEST_BOUND = 1e-30, 1e30
 
 _Call = tuple[Use, tuple[nn.Parameter, ...], Mapping[int, Tensor]]
 
 
 def clipped_sum(
-    tape: Tape, losses: Tensor, clip: FlatClip, units: Tensor | None = None, method: Method = "auto"
+    tape: Tape, losses: Tensor, clip: Clip, units: Tensor | None = None, method: Method = "auto"
 ) -> Bounded:
     r"""Sum of the per-example gradients, each scaled to a norm of at most the clipping bound.
 
     .. math:: S = \sum_i \min(1, C / \|\nabla \ell_i\|) \, \nabla \ell_i
 
-    The norm is that over all trainable parameters together. A contribution that is not finite is replaced by zero. With
-    ``units`` the gradients of one unit are added before the norm is taken, so that C bounds what a whole unit (a person
-    with several records, an example with several augmentations) contributes.
+    The norm is that over all trainable parameters together; other clips have other factors. A contribution that is not
+    finite is replaced by zero. With ``units`` the gradients of one unit are added before the norm is taken, so that C
+    bounds what a whole unit (a person with several records, an example with several augmentations) contributes.
 
     Guarantee:
         Adding or removing one example (one unit) changes the sum by at most the bound, up to the float32 rounding of
@@ -53,7 +51,8 @@ def clipped_sum(
     Args:
         tape: recording of the forward pass that made the losses; it is not changed.
         losses: shape (batch,), one loss for each example (``reduction="none"``). Their graph is freed.
-        clip: the clip, with norm "l2".
+        clip: ``FlatClip`` or ``NormalizeClip`` with norm "l2", over all parameters together; or a ``GroupClip`` with a
+            bound for each trainable parameter by its name, which clips each by itself.
         units: integer tensor of shape (batch,): which unit each example belongs to. None: each is its own.
         method: "auto" takes the fastest way for each layer; "instantiate" forms every per-example gradient; "loop"
             calls every layer once for each example (slow, and the simplest to check). Same sum, up to rounding.
@@ -70,8 +69,7 @@ def clipped_sum(
 
     Example:
         >>> import torch
-        >>> from dpkit.clip import FlatClip
-        >>> from dpkit.training import clipped_sum, record
+        >>>         >>> from dpkit.training import clipped_sum, record
         >>> model = torch.nn.Linear(2, 1, bias=False)
         >>> x = torch.tensor([[3.0, 4.0], [0.0, 0.5]])
         >>> with record(model) as tape:
@@ -90,8 +88,9 @@ def clipped_sum(
     require_losses(losses)
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    require_names(clip, list(tape.parameters()))
     slots, count = _slots(units, losses)
-    found = _clipped(tape, losses, clip.bound, slots, count, method) if len(losses) else {}
+    found = _clipped(tape, losses, clip, slots, count, method) if len(losses) else {}
     total = {
         name: found[id(value)] if id(value) in found else torch.zeros_like(value, dtype=working_dtype(value))
         for name, value in tape.parameters().items()
@@ -100,7 +99,7 @@ def clipped_sum(
 
 
 def _clipped(
-    tape: Tape, losses: Tensor, bound: float, slots: Tensor | None, count: int, method: Method
+    tape: Tape, losses: Tensor, clip: Clip, slots: Tensor | None, count: int, method: Method
 ) -> dict[int, Tensor]:
     """The clipped sums by id of the parameter, of those parameters that the losses depend on."""
     calls = assign(tape, losses)
@@ -117,20 +116,8 @@ def _clipped(
             done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
             parts = _parts(done, len(losses), slots, count, method)
             with full_precision(losses.device):
-                return _weighted_sums(parts, bound)
-
-
-def require_clip(clip: FlatClip) -> None:
-    """Refuse a clip whose coefficient is not that of one joint l2 norm."""
-    if not isinstance(clip, FlatClip):
-        raise ParameterError(f"clip must be a dpkit.clip.FlatClip, got {type(clip).__name__}; use FlatClip(bound)")
-    if clip.norm != "l2":
-        raise ParameterError(f"clip must have norm 'l2' for training, got {clip.norm!r}; use FlatClip(bound)")
-    if not _LEAST_BOUND <= clip.bound <= _LARGEST_BOUND:
-        raise ParameterError(
-            f"clip must have a bound from {_LEAST_BOUND} to {_LARGEST_BOUND} for training in float32, got "
-            f"{clip.bound!r}; scale the losses"
-        )
+                names = {id(value): name for name, value in tape.parameters().items()}
+                return _weighted_sums(parts, clip, [names[id(part.parameter)] for part in parts])
 
 
 def require_losses(losses: Tensor) -> None:
@@ -213,13 +200,13 @@ def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
     return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
 
 
-def _weighted_sums(parts: Sequence[Part], bound: float) -> dict[int, Tensor]:
-    """Clip by the joint norm and add up, by id of the parameter; what is not finite is zero before any product."""
+def _weighted_sums(parts: Sequence[Part], clip: Clip, names: Sequence[str]) -> dict[int, Tensor]:
+    """Clip and add up, by id of the parameter; an example that is not finite anywhere is zero before any product."""
     if not parts:
         return {}
-    squares = torch.stack([part.squares() for part in parts]).sum(0)
-    broken = ~torch.isfinite(squares)
+    squares = torch.stack([part.squares() for part in parts])
+    broken = ~torch.isfinite(squares.sum(0))
     if bool(broken.any()):
         parts = [part.without(broken) for part in parts]
-    weights = coefficients(squares, bound)
-    return {id(part.parameter): part.weighted_sum(weights) for part in parts}
+    factors = weights(clip, squares, names)
+    return {id(part.parameter): part.weighted_sum(row) for part, row in zip(parts, factors, strict=True)}

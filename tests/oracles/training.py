@@ -39,6 +39,25 @@ def clipped_oracle(model: nn.Module, groups: list[Tensor], bound: float) -> dict
     return total
 
 
+def normalized_oracle(model: nn.Module, examples: list[Tensor], bound: float, stability: float) -> dict[str, Tensor]:
+    """Sum over examples of the gradient times bound / (norm + stability)."""
+    total = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
+    for inputs in examples:
+        found = gradient(model, inputs)
+        for name, value in found.items():
+            total[name] += bound / (norm(found) + stability) * value
+    return total
+
+
+def grouped_oracle(model: nn.Module, examples: list[Tensor], bounds: dict[str, float]) -> dict[str, Tensor]:
+    """Sum over examples of the gradient, each parameter's scaled to at most its own bound."""
+    total = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
+    for inputs in examples:
+        for name, value in gradient(model, inputs).items():
+            total[name] += min(1.0, bounds[name] / max(norm({name: value}), 1e-300)) * value
+    return total
+
+
 @dataclass(frozen=True)
 class Case:
     """A model and a way to make a batch for it."""
