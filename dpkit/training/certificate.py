@@ -229,14 +229,21 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 def _devices(batch: Any) -> list[torch.device]:
     """The accelerators that the batch is on."""
-    return list({tensor.device for tensor in tensors_in(batch) if tensor.device.type == "cuda"})
+    return sorted({tensor.device for tensor in tensors_in(batch) if tensor.device.type == "cuda"}, key=str)
 
 
-def _generators_kept(batch: Any) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _generators_kept(batch: Any) -> Iterator[None]:
     """Give torch's global generators back as they were."""
-    return torch.random.fork_rng(devices=_devices(batch))
+    first, *others = _generator_states(batch)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(first)
+        for device, state in zip(_devices(batch), others, strict=True):
+            torch.cuda.set_rng_state(state, device)
 
 
 def _generator_states(batch: Any) -> list[Tensor]:
-    """The states of torch's global generators."""
-    return [torch.random.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in _devices(batch))]
+    """The states of torch's global generators: the host's, and those of the batch's devices."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state(device) for device in _devices(batch))]

@@ -64,7 +64,8 @@ class Privatizer:
 
     Example:
         >>> import torch
-        >>>         >>> from dpkit.training import Privatizer
+        >>> from dpkit.clip import FlatClip
+        >>> from dpkit.training import Privatizer
         >>> model = torch.nn.Linear(3, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         >>> with Privatizer(model, clip=FlatClip(1.0), noise_multiplier=1.1, expected_batch_size=8) as private:

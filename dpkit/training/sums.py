@@ -69,7 +69,8 @@ def clipped_sum(
 
     Example:
         >>> import torch
-        >>>         >>> from dpkit.training import clipped_sum, record
+        >>> from dpkit.clip import FlatClip
+        >>> from dpkit.training import clipped_sum, record
         >>> model = torch.nn.Linear(2, 1, bias=False)
         >>> x = torch.tensor([[3.0, 4.0], [0.0, 0.5]])
         >>> with record(model) as tape:
