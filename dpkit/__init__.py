@@ -11,8 +11,9 @@
                              Ledger ─► Accountant.epsilon(delta=…) ─► statement
 
 Modules in the order data flows: `entropy`, `bounded`, `clip`, `groups`, `rotate`, `samplers`, `mechanism`,
-`continuous`, `adaptive`, `lattice`, `lattice_noise`, `shares`, `discrete`, `discrete_laplace`, `skellam`,
-`correlated`, `batches`, `training` (the only place that imports torch), `federated` (the only one that sees secagg).
+`continuous`, `adaptive`, `lattice`, `lattice_noise`, `lattice_mechanism`, `shares`, `discrete`, `discrete_laplace`,
+`skellam`, `correlated`, `batches`, `training` (the only place that imports torch), `federated` (the only one that sees
+secagg).
 """
 
 from __future__ import annotations
