@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 from numbers import Real
 from operator import index
 
@@ -21,6 +22,7 @@ __all__ = [
     "check_finite",
     "check_numbers",
     "check_positive",
+    "check_positive_down",
     "check_prob",
 ]
 
@@ -56,6 +58,22 @@ def check_positive(name: str, value: object, advice: str, error: type[Accounting
     if number <= 0.0:
         raise error(_message(name, "> 0", value, advice))
     return number
+
+
+def check_positive_down(name: str, value: object, advice: str) -> float:
+    """A finite number > 0, not above the one that came: what is promised may not grow by becoming a float."""
+    number = _down(value, check_positive(name, value, advice))
+    if number <= 0.0:
+        raise EventError(_message(name, "> 0 as a float64", value, advice))
+    return number
+
+
+def _down(value: object, number: float) -> float:
+    """The nearest float, or the one before it where that is above the rational number that came."""
+    ratio = None if isinstance(value, float) else getattr(value, "as_integer_ratio", None)
+    if ratio is None or Fraction(number) <= Fraction(*ratio()):
+        return number
+    return math.nextafter(number, -math.inf)
 
 
 def check_finite(name: str, value: object, advice: str, error: type[AccountingError] = EventError) -> float:
@@ -106,17 +124,17 @@ def check_numbers(name: str, values: object, advice: str) -> tuple[float, ...]:
 
 
 def check_delta(value: object) -> float:
-    """A delta at which an epsilon can be asked: strictly between 0 and 1."""
+    """A delta at which an epsilon can be asked: strictly between 0 and 1, rounded down, as epsilon falls in delta."""
     advice = "choose a delta well below 1 / (number of records), for instance 1e-6."
-    number = _real("delta", value, "a number in (0, 1)", advice, EventError)
+    number = _down(value, _real("delta", value, "a number in (0, 1)", advice, EventError))
     if not 0.0 < number < 1.0:
         raise EventError(_message("delta", "in (0, 1)", value, advice))
     return number
 
 
 def check_epsilon(value: object) -> float:
-    """An epsilon at which a delta can be asked: finite and >= 0."""
-    return check_finite("epsilon", value, "ask for delta at a finite epsilon >= 0.")
+    """An epsilon at which a delta can be asked: finite and >= 0, rounded down, as delta falls in epsilon."""
+    return _down(value, check_finite("epsilon", value, "ask for delta at a finite epsilon >= 0."))
 
 
 def check_epsilons(values: Iterable[object]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, Self, final
 
-from accountants._checks import MOST, check_delta, check_epsilon, check_positive, check_prob
+from accountants._checks import MOST, check_delta, check_epsilon, check_positive, check_positive_down, check_prob
 from accountants._exclusive import exclusive
 from accountants._json import parse_object
 from accountants._numerics import EPS, round_up
@@ -98,7 +98,7 @@ class Budget:
         require_secure: bool = False,
     ) -> None:
         self._ledger = Ledger(relation=relation, unit=unit, require_secure=require_secure)
-        epsilon = check_positive("epsilon", epsilon, "it is what everything together may cost.")
+        epsilon = check_positive_down("epsilon", epsilon, "it is what everything together may cost.")
         delta = check_delta(delta)
         failure, distance = check_prob("failure", failure, _SET_ASIDE), check_prob("distance", distance, _SET_ASIDE)
         _check_method(method, failure, distance)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from accountants._checks import MOST, check_delta, check_positive
+from accountants._checks import MOST, check_delta, check_positive, check_positive_down
 from accountants._search import Probe, Target, close_in, enclose
 from accountants.accountant import Accountant
 from accountants.best import epsilon as best_epsilon
@@ -69,7 +69,7 @@ def calibrate(
         >>> 0.9591 < x < 0.9593
         True
     """
-    target = Target(check_positive("epsilon", epsilon, _EPSILON_ADVICE), check_delta(delta))
+    target = Target(check_positive_down("epsilon", epsilon, _EPSILON_ADVICE), check_delta(delta))
     relation = as_relation(relation)
     if check_positive("tolerance", tolerance, "1e-4 is a good choice.") >= 1.0:
         raise EventError(f"tolerance must be < 1, got {tolerance!r}; it is relative, 1e-4 is a good choice.")
@@ -131,7 +131,7 @@ def max_times(
         >>> max_times(step, epsilon=2.0, delta=1e-6, relation="add_remove")
         155
     """
-    target = Target(check_positive("epsilon", epsilon, _EPSILON_ADVICE), check_delta(delta))
+    target = Target(check_positive_down("epsilon", epsilon, _EPSILON_ADVICE), check_delta(delta))
     relation = as_relation(relation)
     if not isinstance(event, Event):
         raise EventError(f"event must be an event, got {type(event).__name__}; use accountants.events.")

@@ -3,6 +3,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accountants import EventError, LedgerError
 from accountants._checks import (
@@ -13,6 +15,7 @@ from accountants._checks import (
     check_finite,
     check_numbers,
     check_positive,
+    check_positive_down,
     check_prob,
 )
 
@@ -60,6 +63,22 @@ def test_delta_is_strictly_between_zero_and_one(wrong):
 def test_epsilon_is_finite(wrong):
     with pytest.raises(EventError, match="epsilon"):
         check_epsilon(wrong)
+
+
+@pytest.mark.parametrize("check", [check_delta, check_epsilon, lambda value: check_positive_down("thing", value, "")])
+@given(exact=st.fractions(Fraction(1, 10**9), Fraction(10**9 - 1, 10**9), max_denominator=10**30))
+def test_targets_are_rounded_down(check, exact):
+    """A tenth is below the float64 0.1: who may spend a tenth may not spend 0.1."""
+    number = check(exact)
+    assert Fraction(number) <= exact < Fraction(math.nextafter(number, 2.0))
+    assert check(float(exact)) == float(exact)
+
+
+def test_targets_without_a_float64_below_are_refused():
+    with pytest.raises(EventError, match="> 0 as a float64"):
+        check_positive_down("thing", Fraction(3, 4) * Fraction(1, 2**1074), "")
+    assert check_positive_down("thing", np.longdouble(0.5), "") == 0.5
+    assert check_positive_down("thing", 2**53 + 1, "") == 2.0**53
 
 
 @pytest.mark.parametrize("given", [[0.0, 2], (np.float32(0.0), 2.0), np.array([-0.0, 2.0]), np.array([0, 2])])
