@@ -54,7 +54,8 @@ class Privatizer:
         expected_batch_size: the public number that the noisy sum is divided by, > 0; not the size of any actual batch.
         sampling: the batches (``dpkit.batches``) that ``for rows in privatizer`` goes through; it gives the recorded
             event its sampling. None: every event is recorded unsampled.
-        noise: correlated noise streams are not built yet: must be None.
+        noise: must be None: streams of :mod:`dpkit.correlated` are not taken here yet; ``stream.add(clipped_sum(...))``
+            takes the sum of a step.
         ledger: whatever has ``record(release)``: an ``accountants.Ledger`` or a budget. None: nothing is recorded.
         entropy: source of the noise. None: the operating system's.
         method: see :func:`dpkit.training.clipped_sum`.
@@ -97,7 +98,7 @@ class Privatizer:
         require_clip(clip)
         if noise is not None:
             raise ParameterError(
-                f"noise must be None, got {type(noise).__name__}; correlated streams are not built yet, leave it out"
+                f"noise must be None, got {type(noise).__name__}; streams are not taken here yet; use stream.add"
             )
         if method not in METHODS:
             raise ParameterError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
