@@ -23,6 +23,7 @@ __all__ = [
     "Sampling",
     "check_multiplier",
     "check_query",
+    "check_recording",
     "product_up",
     "publish",
     "query_vector",
@@ -114,12 +115,7 @@ def publish(
     _check_vector(vector)
     source = resolve(entropy)
     secure = is_secure(source)
-    if sampling is not None and not callable(getattr(sampling, "sampled", None)):
-        raise ParameterError(
-            f"sampling must have a method sampled(event), got {type(sampling).__name__}; use PoissonBatches(...)."
-        )
-    if ledger is not None and not callable(getattr(ledger, "record", None)):
-        raise ParameterError(f"ledger must have a method record(release), got {type(ledger).__name__}; use a Ledger.")
+    check_recording(sampling, ledger)
     require_draw(sampling)
     if sampling is not None:
         event = sampling.sampled(event)
@@ -130,6 +126,27 @@ def publish(
     with np.errstate(all="ignore"):  # whatever the caller traps: what is recorded is released, whatever the numbers
         value = back(draw(vector, source))
     return Release(value, event, secure)
+
+
+def check_recording(sampling: Any, ledger: Any) -> None:
+    """Refuse what is no sampling plan or no ledger; call it before anything is recorded.
+
+    Args:
+        sampling: how the records were sampled, or None.
+        ledger: where to record, or None.
+
+    Raises:
+        ParameterError: `sampling` has no method ``sampled``, or `ledger` no method ``record``.
+
+    Example:
+        >>> check_recording(None, None)
+    """
+    if sampling is not None and not callable(getattr(sampling, "sampled", None)):
+        raise ParameterError(
+            f"sampling must have a method sampled(event), got {type(sampling).__name__}; use PoissonBatches(...)."
+        )
+    if ledger is not None and not callable(getattr(ledger, "record", None)):
+        raise ParameterError(f"ledger must have a method record(release), got {type(ledger).__name__}; use a Ledger.")
 
 
 def require_draw(sampling: Sampling | None) -> None:
