@@ -1,26 +1,30 @@
-"""What sampling plans share: one pass, and one release for each draw."""
+"""What sampling plans share: one pass, one release for each draw, and checkpoints between two draws."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from accountants.events import Event
+from accountants.participation import Participation
 from dpkit._checks import check_count, check_real
-from dpkit.entropy import Source, _process, is_secure, resolve
+from dpkit.entropy import Source, _process, is_secure, resolve, system
 from dpkit.errors import EntropyError, ExhaustedError, ParameterError, StateError
 
-__all__ = ["Batches", "check_probability"]
+__all__ = ["KEY_BYTES", "Batches", "check_key", "check_probability"]
+
+KEY_BYTES = 32
 
 _MOST_RECORDS = 1 << 62  # indices are int64
 
 
 class Batches(ABC):
-    """What the sampling plans have in common; make a PoissonBatches, TruncatedPoissonBatches or FixedSizeBatches.
+    """What the plans have in common; make a PoissonBatches, TruncatedPoissonBatches, FixedSizeBatches, CyclicBatches.
 
     A plan is passed through once: its batches are secret, each for one release. Iterate it, or call :meth:`draw` step
     by step. One thread at a time.
@@ -30,14 +34,15 @@ class Batches(ABC):
     in a process that was forked after it.
 
     Guarantee: no draw is released twice (``test_one_draw_is_for_one_release``, ``test_a_fork_opens_no_second_draw``). A
-    draw that fails leaves the plan as it was (``test_a_broken_source_costs_no_step``).
+    draw that fails leaves the plan as it was (``test_a_broken_source_costs_no_step``). A restored plan goes on where
+    its checkpoint was made, and draws no batch from a seed again (``test_a_restored_plan_replays_no_seed``).
 
     Attributes:
         num_records: how many records there are.
         steps: number of batches.
     """
 
-    __slots__ = ("_opened_in", "_position", "_source", "num_records", "steps")
+    __slots__ = ("_key", "_opened_in", "_position", "_source", "_tainted", "num_records", "steps")
 
     _parameters: ClassVar[tuple[str, ...]]
 
@@ -48,13 +53,20 @@ class Batches(ABC):
             raise ParameterError("num_records must be at most 2**62, got more; indices are int64.")
         self.steps = check_count("steps", steps, "give a public number.")
         self._source = resolve(entropy)
+        self._key: bytes | None = None  # of a plan that draws one key for all its batches
+        self._tainted = False  # whether a checkpoint came from a seed, or onto one
         self._position = 0  # draws made
         self._opened_in: tuple[int, int] | None = None  # the process of the open draw
 
     @property
     def secure(self) -> bool:
-        """Whether the batches come from cryptographic randomness."""
-        return is_secure(self._source)
+        """Whether the batches come from cryptographic randomness, all of them: those before a checkpoint too."""
+        return not self._tainted and is_secure(self._source)
+
+    @property
+    def participation(self) -> Participation:
+        """In which steps one record may take part; for noise that is correlated over the steps."""
+        return Participation(steps=self.steps)
 
     @property
     def remaining(self) -> int:
@@ -117,6 +129,83 @@ class Batches(ABC):
             raise StateError("there is no open draw to spend; each draw is for one release: call draw() first.")
         self._opened_in = None
 
+    def state_dict(self) -> dict[str, int | float | str]:
+        """Return what a new plan of the same parameters needs to go on from here; JSON can hold it.
+
+        It tells which step comes next, and of :class:`~dpkit.batches.cyclic.CyclicBatches` the key from which the
+        batches follow: keep it as secret as the batches. It is about draws, not about what was released from them:
+        releases after a checkpoint are not in it, and cost what they cost although a restored run makes them anew.
+
+        Returns:
+            A new dict: the kind of the plan, its parameters, the number of draws made, whether it is secure.
+
+        Raises:
+            StateError: a draw is open; it would be lost, or released on both sides of the checkpoint.
+
+        Example:
+            >>> from dpkit.batches import PoissonBatches
+            >>> state = PoissonBatches(4, 0.5, steps=3).state_dict()
+            >>> state["kind"], state["position"]
+            ('PoissonBatches', 0)
+        """
+        if self.open:
+            raise StateError("a draw is open, and a checkpoint cannot hold it; release its batch first.")
+        parameters = {name: getattr(self, name) for name in self._parameters}
+        progress = {"position": self._position, "secure": self.secure}
+        key = {} if self._key is None else {"key": self._key.hex()}
+        return {"kind": type(self).__name__, **parameters, **progress, **key}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a checkpoint was made; only in a plan that has drawn nothing. No draw is open then.
+
+        A source that is not secure is replaced by ``dpkit.entropy.system()``: a seed would begin anew, and draw the
+        first batches again. Such a plan says from then on that it is not secure, as it does when the checkpoint was
+        that of a seeded one.
+
+        Args:
+            state: what :meth:`state_dict` returned for a plan of the same kind and parameters.
+
+        Raises:
+            StateError: this plan has drawn batches already. It is unchanged.
+            ParameterError: the state is not one of such a plan; the message says what differs. The plan is unchanged.
+
+        Example:
+            >>> from dpkit.batches import PoissonBatches
+            >>> first, second = (PoissonBatches(4, 0.5, steps=3) for _ in range(2))
+            >>> _ = first.draw()
+            >>> first.spend()
+            >>> second.load_state_dict(first.state_dict())
+            >>> second.remaining
+            2
+        """
+        if self._position:
+            raise StateError("this plan has drawn batches already; make a new one and load the state into that.")
+        position = self._check_state(state)
+        self._key = None if self._key is None else check_key(state["key"])
+        self._tainted = not (self.secure and state["secure"])
+        if not is_secure(self._source):
+            self._source = system()
+        self._position, self._opened_in = position, None
+
+    def _check_state(self, state: Any) -> int:
+        """The number of draws in a checkpoint of a plan like this one."""
+        wanted = {"kind": type(self).__name__, **{name: getattr(self, name) for name in self._parameters}}
+        names = {*wanted, "position", "secure"} | (set() if self._key is None else {"key"})
+        advice = "give what state_dict() returned."
+        if not isinstance(state, Mapping) or state.keys() != names:
+            raise ParameterError(f"state must have the entries {', '.join(sorted(names))}, got others; {advice}")
+        for name, value in wanted.items():
+            if type(state[name]) is not type(value) or state[name] != value:
+                raise ParameterError(
+                    f"state must be that of a plan with {name}={value}, got another; make such a plan."
+                )
+        if not isinstance(state["secure"], bool):
+            raise ParameterError(f"secure must be True or False in a state, got neither; {advice}")
+        position = check_count("position", state["position"], advice, least=0)
+        if position > self.steps:
+            raise ParameterError(f"position must be at most steps={self.steps} in a state, got more; {advice}")
+        return position
+
     @abstractmethod
     def sampled(self, event: Event) -> Event:
         """Return the event of a mechanism that is run on one of these batches; it needs no draw and spends none.
@@ -131,7 +220,7 @@ class Batches(ABC):
 
     @abstractmethod
     def _rows(self) -> NDArray[np.int64]:
-        """A batch, whatever was drawn before: ascending indices, int64."""
+        """The batch of the coming step: ascending indices, int64."""
 
     def _exhausted(self) -> NoReturn:
         raise ExhaustedError(
@@ -167,3 +256,24 @@ def check_probability(value: Any) -> float:
     if not 0.0 < number <= 1.0:
         raise ParameterError(f"sampling_prob must be in (0, 1], got {number!r}; it is the chance of each record.")
     return number
+
+
+def check_key(value: Any) -> bytes:
+    """Return the key in a checkpoint.
+
+    Args:
+        value: what the state holds.
+
+    Returns:
+        `KEY_BYTES` bytes.
+
+    Raises:
+        ParameterError: it is not that many bytes in hexadecimal digits.
+
+    Example:
+        >>> check_key("00" * 32) == bytes(32)
+        True
+    """
+    if not isinstance(value, str) or re.fullmatch("[0-9a-f]*", value) is None or len(value) != 2 * KEY_BYTES:
+        raise ParameterError(f"key must be {2 * KEY_BYTES} hexadecimal digits, got something else; it was changed.")
+    return bytes.fromhex(value)

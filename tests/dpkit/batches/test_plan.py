@@ -1,6 +1,7 @@
 """Every plan is one pass, gives each draw to one release, is honest about seeds, and says what has an account."""
 
 import copy
+import json
 import os
 import pickle
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 from accountants import Ledger
 from accountants.errors import InsecureReleaseError, UnsupportedEventError
 from accountants.events import DiscreteGaussian, Gaussian, Laplace, PureDP, RandomizedResponse, Skellam
-from dpkit.batches import Batches, FixedSizeBatches, PoissonBatches, TruncatedPoissonBatches
+from accountants.participation import Participation
+from dpkit.batches import Batches, CyclicBatches, FixedSizeBatches, PoissonBatches, TruncatedPoissonBatches
 from dpkit.bounded import Bounded
 from dpkit.continuous import GaussianMechanism
 from dpkit.entropy import seeded
@@ -27,7 +29,9 @@ PLANS = {
     ),
     "fixed size": (FixedSizeBatches, {"num_records": 1000, "batch_size": 400, "steps": 3}),
 }
-EACH = pytest.mark.parametrize(("kind", "good"), PLANS.values(), ids=PLANS)
+CYCLIC = (CyclicBatches, {"num_records": 1000, "batches_per_epoch": 3, "epochs": 1})
+EACH = pytest.mark.parametrize(("kind", "good"), [*PLANS.values(), CYCLIC], ids=[*PLANS, "cyclic"])
+SAMPLED = pytest.mark.parametrize(("kind", "good"), PLANS.values(), ids=PLANS)
 
 
 @EACH
@@ -90,7 +94,7 @@ def test_a_fork_opens_no_second_draw():
     assert run.stdout.split() == ["False", "StateError", "True", "True", "2"], run.stderr
 
 
-@EACH
+@SAMPLED
 def test_a_broken_source_costs_no_step(kind, good):
     batches = kind(**good, entropy=Tape())
     with pytest.raises(ExhaustedTapeError):
@@ -99,7 +103,7 @@ def test_a_broken_source_costs_no_step(kind, good):
     assert batches.open is False
 
 
-@EACH
+@SAMPLED
 def test_a_broken_source_leaves_an_open_draw_open(kind, good):
     class Once:
         source = seeded(1)
@@ -120,8 +124,8 @@ def test_a_broken_source_leaves_an_open_draw_open(kind, good):
 def test_seeds_are_admitted(kind, good):
     assert kind(**good).secure is True
     assert kind(**good, entropy=seeded(1)).secure is False
-    assert repr(kind(**good, entropy=seeded(1))).endswith("steps=3, remaining=3, secure=False)")
-    assert repr(kind(**good)).startswith(f"{kind.__name__}(num_records=1000, ")
+    shown = ", ".join(f"{name}={value}" for name, value in good.items())
+    assert repr(kind(**good, entropy=seeded(1))) == f"{kind.__name__}({shown}, remaining=3, secure=False)"
     first, second = (kind(**good, entropy=seeded(1)) for _ in range(2))
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
     first = kind(**good)
@@ -169,8 +173,11 @@ def test_plans_are_not_copied(kind, good, make):
         make(kind(**good))
 
 
-@EACH
-@pytest.mark.parametrize("name", ["num_records", "steps"])
+COUNTS = ("num_records", "steps", "batches_per_epoch", "epochs")
+GIVEN = [(*plan, name) for plan in [*PLANS.values(), CYCLIC] for name in COUNTS if name in plan[1]]
+
+
+@pytest.mark.parametrize(("kind", "good", "name"), GIVEN)
 @pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "3", pytest.param(-(10**5000), id="huge")])
 def test_bad_counts(kind, good, name, value):
     with pytest.raises(ParameterError, match=f"{name} must be an integer"):
@@ -182,6 +189,93 @@ def test_indices_must_fit(kind, good):
     with pytest.raises(ParameterError, match=r"num_records must be at most 2\*\*62"):
         kind(**{**good, "num_records": 2**62 + 1})
     assert kind(**{**good, "num_records": 2**62}).num_records == 2**62
+
+
+@SAMPLED
+def test_a_record_may_be_in_any_step(kind, good):
+    assert kind(**good).participation == Participation(steps=3)
+
+
+@EACH
+@pytest.mark.parametrize("drawn", [0, 1, 3])
+def test_a_checkpoint_goes_on_where_it_was(kind, good, drawn):
+    """Through JSON; as many batches are left, none is open, and all can be drawn."""
+    first, second = kind(**good), kind(**good)
+    for _ in range(drawn):
+        first.draw()
+        first.spend()
+    state = json.loads(json.dumps(first.state_dict()))
+    assert state == first.state_dict()
+    second.load_state_dict(state)
+    assert (second.remaining, second.open, second.secure) == (3 - drawn, False, True)
+    assert second.state_dict() == state
+    for _ in range(3 - drawn):
+        second.draw()
+    with pytest.raises(ExhaustedError):
+        second.draw()
+
+
+@EACH
+def test_an_open_draw_is_in_no_checkpoint(kind, good):
+    batches = kind(**good)
+    batches.draw()
+    with pytest.raises(StateError, match="a draw is open"):
+        batches.state_dict()
+    assert (batches.open, batches.remaining) == (True, 2)
+    batches.spend()
+    assert batches.state_dict()["position"] == 1
+
+
+@SAMPLED
+def test_a_restored_plan_replays_no_seed(kind, good):
+    """Two batches of a thousand coins are the same with a chance below 2**-900."""
+    first, second = (kind(**good, entropy=seeded(1)) for _ in range(2))
+    drawn = [first.draw().tolist() for _ in range(2)]
+    first.spend()
+    second.load_state_dict(first.state_dict())
+    assert second.draw().tolist() not in (*drawn, first.draw().tolist())
+
+
+@EACH
+@pytest.mark.parametrize("source", [None, seeded(2)])
+@pytest.mark.parametrize("other", [None, seeded(3)])
+def test_what_once_came_from_a_seed_is_not_secure(kind, good, source, other):
+    first, second, third = kind(**good, entropy=source), kind(**good, entropy=other), kind(**good)
+    second.load_state_dict(first.state_dict())
+    third.load_state_dict(second.state_dict())
+    assert second.secure is third.secure is (source is None and other is None)
+
+
+@EACH
+def test_a_plan_that_has_drawn_takes_no_checkpoint(kind, good):
+    first, second = kind(**good), kind(**good)
+    second.draw()
+    with pytest.raises(StateError, match="make a new one"):
+        second.load_state_dict(first.state_dict())
+    assert (second.remaining, second.open) == (2, True)
+
+
+@EACH
+def test_a_checkpoint_is_for_a_plan_like_its_own(kind, good):
+    """Every entry is looked at; what is refused changes nothing, and the message says which it was."""
+    state = kind(**good).state_dict()
+    batches = kind(**good)
+    before, wrong = batches.state_dict(), {"kind": "Batches", "position": 4, "secure": 1}
+    wrong |= {name: type(value)(value / 2) for name, value in good.items()}
+    wrong |= {"key": "f" * 63 + "F"} if "key" in state else {}
+    assert wrong.keys() == state.keys()
+    for name, value in wrong.items():
+        with pytest.raises(ParameterError, match=name):
+            batches.load_state_dict({**state, name: value})
+        with pytest.raises(ParameterError, match=rf"state must have the entries .*\b{name}\b"):
+            batches.load_state_dict({other: state[other] for other in state if other != name})
+    for changed in ({**state, "more": 1}, [], None, "state"):
+        with pytest.raises(ParameterError, match="state must have the entries"):
+            batches.load_state_dict(changed)
+    for position in (-1, 1.0, True, "1"):
+        with pytest.raises(ParameterError, match="position must be an integer"):
+            batches.load_state_dict({**state, "position": position})
+    assert batches.state_dict() == before
 
 
 @pytest.mark.parametrize("name", ["poisson", "truncated"])
