@@ -263,7 +263,7 @@ def _owns_trainable(module: nn.Module) -> bool:
     """Whether a call of this module is to be recorded: it owns a trainable parameter, itself or by parametrization."""
     if isinstance(module, ParametrizationList):
         return False  # called while its layer computes a weight: the layer answers for it
-    if is_parametrized(module):
+    if is_parametrized(module) or isinstance(module, nn.MultiheadAttention):  # it reads its out_proj without a call
         return any(parameter.requires_grad for parameter in module.parameters())
     return any(value is not None and value.requires_grad for value in module._parameters.values())
 
