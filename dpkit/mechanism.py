@@ -27,6 +27,7 @@ __all__ = [
     "product_up",
     "publish",
     "query_vector",
+    "recorded",
     "require_draw",
     "spend_draw",
 ]
@@ -114,18 +115,42 @@ def publish(
     vector, back = opened(query.value)
     _check_vector(vector)
     source = resolve(entropy)
-    secure = is_secure(source)
-    check_recording(sampling, ledger)
-    require_draw(sampling)
-    if sampling is not None:
-        event = sampling.sampled(event)
-        secure = secure and is_secure(sampling)
-    if ledger is not None:
-        ledger.record(Release(None, event, secure))
-    spend_draw(sampling)
+    shown = recorded(event, secure=is_secure(source), sampling=sampling, ledger=ledger)
     with np.errstate(all="ignore"):  # whatever the caller traps: what is recorded is released, whatever the numbers
         value = back(draw(vector, source))
-    return Release(value, event, secure)
+    return Release(value, shown.event, shown.secure)
+
+
+def recorded(event: Event, *, secure: bool, sampling: Sampling | None, ledger: Recorder | None) -> Release:
+    """Record a release that is about to be made, and spend the draw that it is made from.
+
+    Args:
+        event: the mechanism's event without sampling.
+        secure: whether the noise comes from cryptographic randomness.
+        sampling: how the records were sampled, or None.
+        ledger: where to record, or None.
+
+    Returns:
+        What the ledger was shown: a release without a value.
+
+    Raises:
+        ParameterError: the sampling or the ledger is none.
+        StateError: the sampling has no open draw; nothing is recorded.
+
+    Example:
+        >>> from accountants.events import Gaussian
+        >>> recorded(Gaussian(1.0), secure=True, sampling=None, ledger=None).event
+        Gaussian(noise_multiplier=1.0)
+    """
+    check_recording(sampling, ledger)
+    require_draw(sampling)
+    shown = Release(None, event, secure)
+    if sampling is not None:
+        shown = Release(None, sampling.sampled(event), secure and is_secure(sampling))
+    if ledger is not None:
+        ledger.record(shown)
+    spend_draw(sampling)
+    return shown
 
 
 def check_recording(sampling: Any, ledger: Any) -> None:

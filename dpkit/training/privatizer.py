@@ -2,66 +2,85 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from numbers import Real
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dpkit.bounded import Bounded
-from dpkit.continuous import GaussianMechanism
-from dpkit.entropy import resolve
+from accountants.events import Event
+from accountants.participation import Participation
+from dpkit._checks import check_positive
+from dpkit.adaptive import AdaptiveClip
+from dpkit.correlated import NoiseStream
 from dpkit.errors import ParameterError, StateError
 from dpkit.mechanism import Release
 from dpkit.training.independence import require_independent
-from dpkit.training.norms import working_dtype
-from dpkit.training.sums import METHODS, Method, clipped_sum, require_losses
+from dpkit.training.noise import Schedule, choose_noise
+from dpkit.training.processes import choose_processes
+from dpkit.training.state import (
+    FORMAT,
+    ledger_text,
+    read_state,
+    require_ledger,
+    restore_ledger,
+    restore_source,
+    sampling_state,
+)
+from dpkit.training.step import NOTHING, Witness, gather, require_apart, require_methods
+from dpkit.training.sums import METHODS, Method, clip_and_count, require_losses
 from dpkit.training.tape import Tape
 from dpkit.training.weights import Clip, require_clip
 
 __all__ = ["Privatizer"]
-
-Schedule = Callable[[int], float]
 
 
 @final
 class Privatizer:
     r"""Makes a training loop private: ``backward(losses)`` for ``loss.backward()``, ``release()`` before the optimizer.
 
-    Model, optimizer and data loader stay what they are. Raw gradients never enter ``p.grad``: it stays as it was until
-    ``release()`` writes the noisy gradient, so a forgotten release trains on nothing. The forward passes between two
-    releases are recorded from construction until ``close()``; run evaluation under ``torch.no_grad()``.
+    Model, optimizer and data loader stay what they are. Raw gradients never enter ``p.grad``: what ``release()`` wrote
+    there is taken back by the next ``backward()``, so that a forgotten release trains on nothing. The forward passes
+    between two releases are recorded from construction until ``close()``; run evaluation under ``torch.no_grad()``.
 
-    The first batch of two or more examples is checked for losses and layers that mix examples, which costs two backward
-    passes. Not seen are: mixing that begins after that batch or before the first recorded layer (a batch centred by its
-    own mean), a divisor computed from the batch, mixing between examples other than the first inside a layer of your
-    own, and data that code outside the layers' own parameters and buffers keeps (a list, another module's buffer).
+    The first batch of two or more examples is checked: for losses and layers that mix examples, which costs two
+    backward passes, and a few of its fast gradients are compared with slow ones. Not seen are: mixing that begins after
+    that batch or before the first recorded layer (a batch centred by its own mean), a divisor computed from the batch,
+    mixing between examples other than the first inside a layer of your own, and data that code outside the layers' own
+    parameters and buffers keeps (a list, another module's buffer). :func:`dpkit.training.check` sees more.
 
     Guarantee:
         Each ``release()`` is one Gaussian mechanism on the sum of clipped gradients; its event, sampled by ``sampling``
         if given, is in the ledger before the noise is drawn, and nothing else that depends on the data leaves. Held by
-        ``tests/dpkit/training/test_privatizer.py::test_each_release_is_one_event_recorded_before_it``. It needs losses
-        that do not depend on each other, and one example (or unit) in at most one ``backward`` of a release.
+        ``tests/dpkit/training/test_privatizer.py::test_each_release_is_one_event_recorded_before_it``. With ``noise``
+        all releases together are one Gaussian mechanism, recorded with the first. It needs losses that do not depend on
+        each other, and one example (or unit) in at most one ``backward`` of a release.
 
     Args:
         model: the model; parameters may be frozen and unfrozen between steps.
-        clip: the clip of one example's (unit's) gradient: see :func:`dpkit.training.clipped_sum`.
+        clip: the clip of one example's (unit's) gradient: see :func:`dpkit.training.clipped_sum`. An ``AdaptiveClip``
+            moves with each release; sum and count are one event.
         noise_multiplier: noise standard deviation / clipping bound, > 0; or a schedule from the step's number
             (0, 1, ...) to that, which must not look at data and is asked once for each step.
         expected_batch_size: the public number that the noisy sum is divided by, > 0; not the size of any actual batch.
         sampling: the batches (``dpkit.batches``) that ``for rows in privatizer`` goes through; it gives the recorded
             event its sampling. None: every event is recorded unsampled.
-        noise: must be None: streams of :mod:`dpkit.correlated` are not taken here yet; ``stream.add(clipped_sum(...))``
-            takes the sum of a step.
+        noise: instead of ``noise_multiplier`` a stream of :mod:`dpkit.correlated`, made with the clip's bound, the
+            number of steps and ``like=dict(model.named_parameters())``, of trainable ones: a row for each release.
+        participation: with ``noise`` and without ``sampling``: the steps that one example (unit) may take part in. None
+            takes what ``sampling`` says, or the worst, an example in every step.
         ledger: whatever has ``record(release)``: an ``accountants.Ledger`` or a budget. None: nothing is recorded.
-        entropy: source of the noise. None: the operating system's.
+        entropy: source of the noise. None: the operating system's. A ``torch.Generator`` draws floating-point noise on
+            its device, recorded as not secure: faster there, and no protection from whoever guesses its state.
         method: see :func:`dpkit.training.clipped_sum`.
+        process_group: processes that train one model together, each on its part of every batch; the first draws
+            batches and noise, all write the same gradient. The same arguments are to be given in each.
 
     Raises:
         ParameterError: a parameter is out of its domain.
+        BoundError: the stream was made for a smaller bound than the clip's.
 
     Example:
         >>> import torch
@@ -79,7 +98,7 @@ class Privatizer:
         0.1375
 
     References:
-        Abadi et al. 2016, Algorithm 1.
+        Abadi et al. 2016, Algorithm 1; Kairouz et al. 2021 (arXiv 2103.00039) for correlated noise.
     """
 
     def __init__(
@@ -87,36 +106,32 @@ class Privatizer:
         model: nn.Module,
         *,
         clip: Clip,
-        noise_multiplier: float | Schedule,
+        noise_multiplier: float | Schedule | None = None,
         expected_batch_size: float,
         sampling: Any = None,
-        noise: None = None,
+        noise: NoiseStream | None = None,
+        participation: Participation | None = None,
         ledger: Any = None,
         entropy: Any = None,
         method: Method = "auto",
+        process_group: Any = None,
     ) -> None:
         require_clip(clip)
-        if noise is not None:
-            raise ParameterError(
-                f"noise must be None, got {type(noise).__name__}; streams are not taken here yet; use stream.add"
-            )
         if method not in METHODS:
             raise ParameterError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-        self._expected = _positive("expected_batch_size", expected_batch_size)
-        if not callable(noise_multiplier):
-            _positive("noise_multiplier", noise_multiplier)
-        _require_methods("sampling", sampling, ("sampled", "__iter__"), "PoissonBatches(...)")
-        _require_methods("ledger", ledger, ("record",), "accountants.Ledger(...)")
-        resolve(entropy)
-        self._clip, self._noise_multiplier, self._method = clip, noise_multiplier, method
-        self._sampling, self._ledger, self._entropy = sampling, ledger, entropy
+        self._expected = check_positive("expected_batch_size", expected_batch_size, "it is public and has no default.")
+        require_methods("sampling", sampling, ("sampled", "__iter__"), "PoissonBatches(...)")
+        require_methods("ledger", ledger, ("record",), "accountants.Ledger(...)")
+        self._noise = choose_noise(clip, noise_multiplier, entropy, noise, participation, sampling)
+        self._processes = choose_processes(process_group)
+        self._clip, self._method = clip, method
+        self._sampling, self._ledger = sampling, ledger
         self._tape = Tape(model)
         self._steps = 0
         self._latest: float | None = None
-        self._coming: float | None = None
         self._checked = self._drawn = self._closed = False
-        self._sum: Bounded | None = None
-        self._units: set[int] | None = None
+        self._pending = NOTHING
+        self._written: dict[str, weakref.ref[Tensor]] = {}
 
     def __enter__(self) -> Privatizer:
         return self
@@ -125,20 +140,31 @@ class Privatizer:
         self.close()
 
     def __iter__(self) -> Iterator[Any]:
-        """Go through the batches of ``sampling``; every draw must be released before the next one."""
+        """Go through the batches of ``sampling``; every draw must be released before the next one.
+
+        Yields:
+            Indices of the batch's records, or of this process's part of them.
+        """
         if self._sampling is None:
             raise StateError("there is nothing to iterate: give the Privatizer a sampling, e.g. PoissonBatches(...)")
         self._require_released()
-        for rows in self._sampling:
+        source: Iterator[Any] | None = None
+
+        def draw() -> Any:
+            nonlocal source
+            source = iter(self._sampling) if source is None else source
+            return next(source, None)
+
+        while (rows := self._processes.performed(draw)) is not None:
             self._drawn = True
-            yield rows
+            yield self._processes.part(rows)
             self._require_released()
 
     def backward(self, losses: Tensor, units: Tensor | None = None) -> None:
-        """Add the clipped gradients of these examples; ``p.grad`` is not touched.
+        """Add the clipped gradients of these examples; no gradient is written to ``p.grad``.
 
         May be called several times before a release, for parts of one batch that fit into memory. No example, and no
-        unit, may be in two of them.
+        unit, may be in two of them. A ``p.grad`` that an earlier ``release()`` wrote becomes None.
 
         Args:
             losses: shape (batch,), one loss for each example, from a forward pass of the model; their graph is freed.
@@ -157,11 +183,12 @@ class Privatizer:
         check = not self._checked and len(losses) > 1
         if check:
             require_independent(self._tape, losses)
-        part = clipped_sum(self._tape, losses, self._clip, units, self._method)
-        self._sum = part if self._sum is None else Bounded.disjoint([self._sum, part])
-        self._units = units_now if self._units is None or units_now is None else self._units | units_now
+        verify = check and self._method != "loop"
+        part = clip_and_count(self._tape, losses, self._clip, units, self._method, verify=verify)
+        self._pending = self._pending.joined(*part, units_now)
         self._checked = self._checked or check
         self._tape.clear()
+        self._take_back()
 
     def release(self) -> Release:
         """Record the event, add noise once, divide by the expected batch size, and overwrite every ``p.grad``.
@@ -171,64 +198,173 @@ class Privatizer:
 
         Returns:
             ``Release`` whose value maps each trainable parameter's name to its new ``p.grad``. It is recorded already:
-            do not record it again.
+            do not record it again. With ``noise`` its event is that of all steps together.
 
         Raises:
             StateError: the Privatizer is closed, or has a sampling and no draw of it is open.
             ParameterError: no parameter is trainable, or the schedule gave a number that is not > 0.
+            BoundError: with ``noise``: the trainable parameters are not those that the stream was made for.
         """
         self._require_open()
         self._require_draw()
         parameters = self._tape.parameters()
         if not parameters:
             raise ParameterError("model must have at least one trainable parameter, got none; unfreeze one")
-        multiplier = self._multiplier()
-        query = _as_numpy(parameters, self._sum, self._clip)
-        release = GaussianMechanism(multiplier).release(
-            query, sampling=self._sampling, ledger=self._ledger, entropy=self._entropy
-        )
-        # The noise is drawn: the sum is spent before anything is written, so that no interrupt can release it again.
-        self._sum, self._units, self._drawn = None, None, False
-        self._latest, self._coming = multiplier, None
-        self._steps += 1
-        for name, parameter in parameters.items():
-            mean = np.asarray(release.value[name] / self._expected)  # numpy's quotient of no dimensions is a scalar
-            parameter.grad = torch.from_numpy(mean).to(parameter)
-        return Release({name: value.grad for name, value in parameters.items()}, release.event, release.secure)
+        stddev = self._noise.stddev(self._clip, self._steps)
+        clipped = gather(self._pending, parameters, self._clip, self._processes)
+        witness = Witness(self._ledger)
+        pending, drawn = self._pending, self._drawn
+        # What is summed is spent before noise is drawn, so that no interrupt can release it again.
+        self._pending, self._drawn = NOTHING, False
+        noisy: dict[str, Tensor] = {}
+
+        def act() -> tuple[Event, bool, Clip, list[Release]]:
+            release, clip = self._noise.release(
+                clipped, self._clip, self._steps, sampling=self._sampling, ledger=witness
+            )
+            noisy.update(release.value)
+            return release.event, release.secure, clip, witness.seen
+
+        try:
+            event, secure, self._clip, seen = self._processes.performed(act)
+        except Exception:
+            if not witness.seen:
+                self._pending, self._drawn = pending, drawn
+            raise
+        self._steps, self._latest = self._steps + 1, stddev
+        for release in seen if self._ledger is not None and not self._processes.first else ():
+            self._ledger.record(release)
+        self._write(parameters, noisy)
+        return Release({name: value.grad for name, value in parameters.items()}, event, secure)
 
     @property
     def noise_stddev(self) -> float:
         """Standard deviation of the noise in each coordinate of the latest release (before the first: of that)."""
-        multiplier = self._multiplier() if self._latest is None else self._latest
-        return multiplier * self._clip.bound / self._expected
+        stddev = self._noise.stddev(self._clip, self._steps) if self._latest is None else self._latest
+        return stddev / self._expected
+
+    @property
+    def clip(self) -> Clip:
+        """The clip of the coming step; an ``AdaptiveClip`` has moved with each release."""
+        return self._clip
+
+    def state_dict(self, key: bytes | None = None) -> dict[str, Any]:
+        """What is needed to go on in another process, beside the states of model and optimizer.
+
+        Save it after ``release()``, and before anyone sees what that step led to: steps that were released after it
+        are in no account that is restored from it.
+
+        Args:
+            key: with ``noise``: 32 secret bytes that seal the rows of noise which later rows take back.
+
+        Returns:
+            Dict of numbers, strings, bytes and None, for ``torch.save``. It holds the ledger and the position of the
+            sampling, no data, no gradient and no seed.
+
+        Raises:
+            StateError: closed, or in the middle of a step; the ledger or sampling cannot be saved; the key is missing;
+                or this is not the first process of its group, which saves for all.
+
+        Example:
+            >>> import torch
+            >>> from dpkit.clip import FlatClip
+            >>> from dpkit.training import Privatizer
+            >>> private = Privatizer(torch.nn.Linear(3, 1), clip=FlatClip(1.0), noise_multiplier=1.1,
+            ...                      expected_batch_size=8)
+            >>> release = private.release()
+            >>> private.state_dict()["steps"]
+            1
+        """
+        self._require_open()
+        self._require_between_steps()
+        if not self._processes.first:
+            raise StateError("only the first process of a group can be saved, as it draws batches and noise; load it")
+        return {
+            "format": FORMAT,
+            "steps": self._steps,
+            "bound": self._clip.bound if isinstance(self._clip, AdaptiveClip) else None,
+            "checked": self._checked,
+            "ledger": ledger_text(self._ledger),
+            "sampling": sampling_state(self._sampling),
+            "noise": self._noise.snapshot(key),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], key: bytes | None = None) -> None:
+        """Go on after a checkpoint: step number, adaptive bound, ledger, sampling and stream of noise.
+
+        No noise comes twice: what is drawn from here on is fresh. A seeded source, which would repeat its first
+        numbers, is left for the operating system's; so a run that goes on from a checkpoint cannot be repeated.
+
+        An empty ledger gets what was saved; one that holds it, and perhaps later entries, is kept as it is: what was
+        released stays in the account.
+
+        Args:
+            state: from :meth:`state_dict` of a Privatizer that was made with the same arguments.
+            key: with ``noise``: the key that it was saved with.
+
+        Raises:
+            StateError: the state is none, does not fit, or there is an open step; nothing has changed.
+            EntropyError: the stream of noise has been used, or the key is wrong; nothing has changed.
+            accountants.errors.AccountingError: the ledger's text is broken, or a budget refuses its entries.
+
+        Example:
+            >>> import torch
+            >>> from dpkit.clip import FlatClip
+            >>> from dpkit.training import Privatizer
+            >>> model = torch.nn.Linear(3, 1)
+            >>> private = Privatizer(model, clip=FlatClip(1.0), noise_multiplier=1.1, expected_batch_size=8)
+            >>> again = Privatizer(model, clip=FlatClip(1.0), noise_multiplier=1.1, expected_batch_size=8)
+            >>> again.load_state_dict(private.state_dict())
+        """
+        self._require_open()
+        self._require_between_steps()
+        saved = read_state(state)
+        if (saved["bound"] is not None) != isinstance(self._clip, AdaptiveClip):
+            raise StateError("clip must be an AdaptiveClip exactly if the saved one was, got the opposite")
+        require_ledger(self._ledger, saved["ledger"])
+        if self._processes.first:
+            restore_source(self._sampling, saved["sampling"], lambda: self._noise.restore(saved["noise"], key))
+        restore_ledger(self._ledger, saved["ledger"])
+        if isinstance(self._clip, AdaptiveClip):
+            self._clip = replace(self._clip, initial=saved["bound"])
+        self._steps, self._checked, self._latest = saved["steps"], saved["checked"], None
 
     def close(self) -> None:
         """Stop recording the model, and forget a sum that was not released. Closing twice is harmless."""
         self._tape.close()
         self._tape.clear()
-        self._sum, self._units, self._closed = None, None, True
+        self._pending, self._closed = NOTHING, True
 
-    def _multiplier(self) -> float:
-        """The noise multiplier of the coming release; a schedule is asked once for each."""
-        if self._coming is None:
-            given = self._noise_multiplier
-            self._coming = _positive("noise_multiplier", given(self._steps) if callable(given) else given)
-        return self._coming
+    def _write(self, parameters: dict[str, nn.Parameter], noisy: dict[str, Tensor]) -> None:
+        """Divide, and write every gradient, in this process and in all others."""
+        means = {
+            name: (noisy[name] / self._expected).to(value) if noisy else torch.empty_like(value)
+            for name, value in parameters.items()
+        }
+        self._processes.spread([value.detach() for value in means.values()])
+        for name, parameter in parameters.items():
+            parameter.grad = means[name].detach()
+        self._written = {name: weakref.ref(value.grad) for name, value in parameters.items() if value.grad is not None}
 
-    def _new_units(self, units: Tensor | None) -> set[int] | None:
+    def _take_back(self) -> None:
+        """Remove the gradients of the latest release, which the optimizer has had its chance to use."""
+        for name, parameter in self._tape.model.named_parameters():
+            written = self._written.get(name)
+            if written is not None and parameter.grad is not None and written() is parameter.grad:
+                parameter.grad = None
+        self._written = {}
+
+    def _new_units(self, units: Tensor | None) -> frozenset[int] | None:
         """The units of a part of the batch; none may have been in an earlier part."""
-        if self._sum is not None and (units is None) != (self._units is None):
+        before = self._pending
+        if before.total is not None and (units is None) != (before.units is None):
             raise ParameterError(
                 "units must be given in every backward call of a release or in none, got both; name each example's unit"
             )
         if units is None:
             return None
-        now = set(units.tolist()) if isinstance(units, Tensor) and units.dim() == 1 else set()
-        if self._units is not None and now & self._units:
-            raise ParameterError(
-                "units must not be in two backward calls of one release: each would be clipped by itself, and together "
-                "they exceed the bound; put all examples of a unit into one call"
-            )
+        now = frozenset(units.tolist()) if isinstance(units, Tensor) and units.dim() == 1 else frozenset()
+        require_apart((before.units, now))
         return now
 
     def _require_open(self) -> None:
@@ -249,31 +385,6 @@ class Privatizer:
                 "the accounting counts them all"
             )
 
-
-def _positive(name: str, value: object) -> float:
-    """A finite number > 0, or a clear error."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ParameterError(f"{name} must be a number > 0, got {type(value).__name__}; give a float")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
-        raise ParameterError(f"{name} must be finite and > 0, got {number!r}; it decides privacy and has no default")
-    return number
-
-
-def _require_methods(name: str, value: object, methods: tuple[str, ...], example: str) -> None:
-    """Refuse an object that is not None and lacks one of these methods."""
-    complete = all(callable(getattr(value, method, None)) for method in methods) and not isinstance(value, type)
-    if value is not None and not complete:
-        raise ParameterError(
-            f"{name} must be None or have {' and '.join(methods)}, got {type(value).__name__}; give {example}"
-        )
-
-
-def _as_numpy(parameters: dict[str, nn.Parameter], total: Bounded | None, clip: Clip) -> Bounded:
-    """The sum as numpy arrays, zeros for parameters that no backward call knew."""
-    known: dict[str, Tensor] = {} if total is None else total.value
-    filled = {
-        name: known[name] if name in known else torch.zeros(value.shape, dtype=working_dtype(value))
-        for name, value in parameters.items()
-    }
-    return Bounded({name: value.cpu().numpy() for name, value in filled.items()}, clip.bound, clip.norm)
+    def _require_between_steps(self) -> None:
+        if self._drawn or self._pending is not NOTHING:
+            raise StateError("a step is under way, whose sum is private; call release() before saving or loading")

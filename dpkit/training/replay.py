@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, final
 
@@ -24,7 +24,7 @@ from dpkit.training.norms import working_dtype
 from dpkit.training.parts import Dense
 from dpkit.training.tape import Use, tensors_in
 
-__all__ = ["Axes", "batch_axes", "mixes_rows", "replay"]
+__all__ = ["Axes", "batch_axes", "first_rows", "mixes_rows", "replay"]
 
 # what may be given to every example alike: nothing that can hold a tensor
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device, torch.memory_format)
@@ -133,6 +133,30 @@ def batch_axes(use: Use, rows: int, used: Collection[int]) -> Axes:
                 "examples share (positions, masks) over the batch"
             )
     return Axes(axes, outputs)
+
+
+def first_rows(use: Use, signals: Mapping[int, Tensor], rows: int, count: int) -> tuple[Use, dict[int, Tensor]]:
+    """A call as if it had been made on the first few examples only.
+
+    Args:
+        use: the recorded call.
+        signals: gradients of the losses in the outputs, by position.
+        rows: the number of examples.
+        count: how many to keep.
+
+    Returns:
+        The call with shorter tensors, and its signals.
+
+    Raises:
+        CoverageError: as in :func:`replay`.
+    """
+    axes = batch_axes(use, rows, signals)
+    tensors = [tensor.detach() for tensor in tensors_in((use.args, use.kwargs))]
+    given = [t if axis is None else t.narrow(axis, 0, count) for t, axis in zip(tensors, axes.inputs, strict=True)]
+    args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
+    cut = {i: signal.narrow(axes.outputs[i], 0, count) for i, signal in signals.items()}
+    shapes = tuple(cut[i].shape if i in cut else shape for i, shape in enumerate(use.outputs))
+    return replace(use, args=args, kwargs=kwargs, outputs=shapes), cut
 
 
 def mixes_rows(use: Use, rows: int) -> bool:

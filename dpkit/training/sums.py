@@ -7,29 +7,26 @@ tensors, so an error in a layer could cost accuracy but never the bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpkit.bounded import Bounded
 from dpkit.errors import CoverageError, LossError, ParameterError
+from dpkit.training.calls import Call, answer, require_exact
 from dpkit.training.coverage import assign
-from dpkit.training.layers import RULES
 from dpkit.training.norms import working_dtype
 from dpkit.training.parts import Dense, Part
 from dpkit.training.precision import full_precision
-from dpkit.training.replay import batch_axes, replay
 from dpkit.training.tape import Tape, Use
 from dpkit.training.weights import Clip, require_clip, require_names, weights
 
-__all__ = ["METHODS", "Method", "clipped_sum", "require_losses"]
+__all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "require_losses"]
 
 Method = Literal["auto", "instantiate", "loop"]
 METHODS: tuple[str, ...] = ("auto", "instantiate", "loop")
-
-_Call = tuple[Use, tuple[nn.Parameter, ...], Mapping[int, Tensor]]
 
 
 def clipped_sum(
@@ -51,8 +48,8 @@ def clipped_sum(
     Args:
         tape: recording of the forward pass that made the losses; it is not changed.
         losses: shape (batch,), one loss for each example (``reduction="none"``). Their graph is freed.
-        clip: ``FlatClip`` or ``NormalizeClip`` with norm "l2", over all parameters together; or a ``GroupClip`` with a
-            bound for each trainable parameter by its name, which clips each by itself.
+        clip: ``FlatClip``, ``NormalizeClip`` or ``AdaptiveClip`` with norm "l2", over all parameters together; or a
+            ``GroupClip`` with a bound for each trainable parameter by its name, which clips each by itself.
         units: integer tensor of shape (batch,): which unit each example belongs to. None: each is its own.
         method: "auto" takes the fastest way for each layer; "instantiate" forms every per-example gradient; "loop"
             calls every layer once for each example (slow, and the simplest to check). Same sum, up to rounding.
@@ -85,24 +82,61 @@ def clipped_sum(
         Abadi et al. 2016, Algorithm 1 (the clipped sum); Goodfellow 2015 and Li et al. 2022, section 4 (norms without
         forming gradients); Bu et al. 2023, section 3 (one backward pass).
     """
+    return clip_and_count(tape, losses, clip, units, method)[0]
+
+
+def clip_and_count(
+    tape: Tape,
+    losses: Tensor,
+    clip: Clip,
+    units: Tensor | None = None,
+    method: Method = "auto",
+    *,
+    verify: bool = False,
+) -> tuple[Bounded, int]:
+    """The clipped sum, and what an :class:`~dpkit.adaptive.AdaptiveClip` counts.
+
+    Args:
+        tape: as in :func:`clipped_sum`, and so are losses, clip, units and method.
+        losses: see there.
+        clip: see there.
+        units: see there.
+        method: see there.
+        verify: compare the fast gradients of a few examples with those of one call for each example.
+
+    Returns:
+        The sum; and twice the centred count of norms within the bound: of those within, less of the others.
+
+    Raises:
+        LossError: as in :func:`clipped_sum`, and so are the other errors.
+        CoverageError: also if a fast gradient is not the slow one.
+        ParameterError: a parameter is out of its domain.
+    """
     require_clip(clip)
     require_losses(losses)
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     require_names(clip, list(tape.parameters()))
     slots, count = _slots(units, losses)
-    found = _clipped(tape, losses, clip, slots, count, method) if len(losses) else {}
+    found: dict[int, Tensor] = {}
+    twice = 0
+    if len(losses):
+        parts = _formed(tape, losses, slots, count, method, verify=verify)
+        with torch.no_grad(), full_precision(losses.device):
+            names = {id(value): name for name, value in tape.parameters().items()}
+            found, squares = weighted_sums(parts, clip, [names[id(part.parameter)] for part in parts], count)
+            twice = 2 * int((squares <= clip.bound**2).sum()) - count
     total = {
         name: found[id(value)] if id(value) in found else torch.zeros_like(value, dtype=working_dtype(value))
         for name, value in tape.parameters().items()
     }
-    return Bounded(total, clip.bound, clip.norm)
+    return Bounded(total, clip.bound, clip.norm), twice
 
 
-def _clipped(
-    tape: Tape, losses: Tensor, clip: Clip, slots: Tensor | None, count: int, method: Method
-) -> dict[int, Tensor]:
-    """The clipped sums by id of the parameter, of those parameters that the losses depend on."""
+def _formed(
+    tape: Tape, losses: Tensor, slots: Tensor | None, count: int, method: Method, *, verify: bool
+) -> list[Part]:
+    """The parts of the gradients of those parameters that the losses depend on."""
     calls = assign(tape, losses)
     if not calls:
         raise CoverageError(
@@ -113,12 +147,11 @@ def _clipped(
         use.require_unchanged()
     with tape.paused():
         signals = _signals(losses, [use for use, _ in calls])
+        done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
         with torch.no_grad():
-            done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
-            parts = _parts(done, len(losses), slots, count, method)
-            with full_precision(losses.device):
-                names = {id(value): name for name, value in tape.parameters().items()}
-                return _weighted_sums(parts, clip, [names[id(part.parameter)] for part in parts])
+            if verify:
+                require_exact(done, len(losses))
+            return _parts(done, len(losses), slots, count, method)
 
 
 def require_losses(losses: Tensor) -> None:
@@ -160,14 +193,14 @@ def _signals(losses: Tensor, uses: Sequence[Use]) -> list[dict[int, Tensor]]:
     ]
 
 
-def _parts(calls: Sequence[_Call], rows: int, slots: Tensor | None, count: int, method: Method) -> list[Part]:
+def _parts(calls: Sequence[Call], rows: int, slots: Tensor | None, count: int, method: Method) -> list[Part]:
     """The parts of all parameters, one for each: gradients of several calls, or rows of a unit, are added first."""
     asked = [id(parameter) for _, wanted, _ in calls for parameter in wanted]
     parts: list[Part] = []
     formed: dict[int, Dense] = {}
     for use, wanted, signals in calls:
         dense = method != "auto" or slots is not None or any(asked.count(id(parameter)) > 1 for parameter in wanted)
-        for part in _answer(use, wanted, signals, rows, dense=dense, one_by_one=method == "loop"):
+        for part in answer(use, wanted, signals, rows, dense=dense, one_by_one=method == "loop"):
             if not dense or not isinstance(part, Dense):
                 parts.append(part)
                 continue
@@ -177,37 +210,31 @@ def _parts(calls: Sequence[_Call], rows: int, slots: Tensor | None, count: int, 
     return [*parts, *formed.values()]
 
 
-def _answer(
-    use: Use,
-    wanted: Sequence[nn.Parameter],
-    signals: Mapping[int, Tensor],
-    rows: int,
-    *,
-    dense: bool,
-    one_by_one: bool,
-) -> Sequence[Part]:
-    """The parts of one call, by the rule of its layer or by calling the layer again."""
-    batch_axes(use, rows, signals)
-    rule = RULES.get(type(use.module))
-    own = [id(value) for value in use.module._parameters.values()]
-    if rule is None or one_by_one or any(id(parameter) not in own for parameter in wanted):
-        return replay(use, signals, wanted, rows, one_by_one=one_by_one)
-    with full_precision(signals[0].device):
-        return rule(use, signals[0], wanted, dense)
-
-
 def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
     """Rows added by unit: (rows, ...) -> (count, ...)."""
     return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
 
 
-def _weighted_sums(parts: Sequence[Part], clip: Clip, names: Sequence[str]) -> dict[int, Tensor]:
-    """Clip and add up, by id of the parameter; an example that is not finite anywhere is zero before any product."""
+def weighted_sums(
+    parts: Sequence[Part], clip: Clip, names: Sequence[str], rows: int
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Clip and add up: an example that is not finite anywhere is zero before any product.
+
+    Args:
+        parts: one for each parameter, of the same rows.
+        clip: what :func:`dpkit.training.weights.require_clip` took.
+        names: the parameters' names.
+        rows: how many rows each part has.
+
+    Returns:
+        The sums by id of the parameter; and the rows' squared norms, float64 of shape (rows,).
+    """
     if not parts:
-        return {}
+        return {}, torch.zeros(rows, dtype=torch.float64)
     squares = torch.stack([part.squares() for part in parts])
-    broken = ~torch.isfinite(squares.sum(0))
+    norms = squares.sum(0)
+    broken = ~torch.isfinite(norms)
     if bool(broken.any()):
         parts = [part.without(broken) for part in parts]
     factors = weights(clip, squares, names)
-    return {id(part.parameter): part.weighted_sum(row) for part, row in zip(parts, factors, strict=True)}
+    return {id(part.parameter): part.weighted_sum(row) for part, row in zip(parts, factors, strict=True)}, norms

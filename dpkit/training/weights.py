@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from dpkit.adaptive import AdaptiveClip
 from dpkit.clip import FlatClip, NormalizeClip
 from dpkit.errors import ParameterError
 from dpkit.groups import GroupClip
@@ -16,7 +17,7 @@ from dpkit.training.norms import coefficients, normalizers
 
 __all__ = ["Clip", "require_clip", "require_names", "weights"]
 
-Clip: TypeAlias = FlatClip | GroupClip | NormalizeClip
+Clip: TypeAlias = FlatClip | GroupClip | NormalizeClip | AdaptiveClip
 
 # Beyond these, float32 could neither hold the clipped numbers to their last bit nor add them.
 _LEAST, _LARGEST = 1e-30, 1e30
@@ -26,12 +27,14 @@ _LEAST, _LARGEST = 1e-30, 1e30
 def require_clip(clip: Any) -> None:
     """Refuse a clip that training cannot use: no joint l2 norm, or out of float32's range."""
     raise ParameterError(
-        f"clip must be a FlatClip, GroupClip or NormalizeClip of dpkit, got {type(clip).__name__}; use FlatClip(bound)"
+        "clip must be a FlatClip, GroupClip, NormalizeClip or AdaptiveClip of dpkit, got "
+        f"{type(clip).__name__}; use FlatClip(bound)"
     )
 
 
-@require_clip.register
-def _(clip: FlatClip) -> None:
+@require_clip.register(FlatClip)
+@require_clip.register(AdaptiveClip)
+def _(clip: FlatClip | AdaptiveClip) -> None:
     _require_l2(clip.norm)
     _require_range("bound", clip.bound)
 
@@ -79,8 +82,9 @@ def weights(clip: Any, squares: Tensor, names: Sequence[str]) -> Tensor:
     raise ParameterError(f"clip must have weights in training, got {type(clip).__name__}")
 
 
-@weights.register
-def _(clip: FlatClip, squares: Tensor, names: Sequence[str]) -> Tensor:
+@weights.register(FlatClip)
+@weights.register(AdaptiveClip)
+def _(clip: FlatClip | AdaptiveClip, squares: Tensor, names: Sequence[str]) -> Tensor:
     del names
     return coefficients(squares.sum(0), clip.bound).expand_as(squares)
 

@@ -276,7 +276,7 @@ def test_an_interrupt_while_gradients_are_written_does_not_open_a_second_answer(
 
         def interrupted(array):
             calls.append(array)
-            if len(calls) == 2:
+            if len(calls) == 6:  # four parameters are probed before the record
                 raise KeyboardInterrupt
             return convert(array)
 

@@ -152,10 +152,10 @@ def test_names_of_groups_are_those_of_trainable_parameters():
         (NormalizeClip(1e40, 0.1), "bound from 1e-30"),
         (GroupClip({"a": 1.0, "b": 1e-40}), "bound from 1e-30"),
         (FlatClip(1.0, "linf"), "norm 'l2'"),
-        (AdaptiveClip(1.0, 0.5, expected_batch_size=8, count_noise_multiplier=2.0), "FlatClip, GroupClip or Normalize"),
-        (1.0, "FlatClip, GroupClip or NormalizeClip of dpkit, got float"),
+        (AdaptiveClip(1.0, 0.5, expected_batch_size=8, count_noise_multiplier=2.0, norm="l1"), "norm 'l2'"),
+        (1.0, "FlatClip, GroupClip, NormalizeClip or AdaptiveClip of dpkit, got float"),
     ],
-    ids=["l1", "stability", "bound", "group", "linf", "adaptive", "number"],
+    ids=["l1", "stability", "bound", "group", "linf", "adaptive l1", "number"],
 )
 def test_clips_that_training_cannot_use(clip, text):
     with pytest.raises(ParameterError, match=text):

@@ -1,0 +1,117 @@
+"""A step in the making: what was summed since the latest release, whose it is, and what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from dpkit.bounded import Bounded
+from dpkit.errors import ParameterError, StateError
+from dpkit.mechanism import Release
+from dpkit.training.norms import working_dtype
+from dpkit.training.processes import Processes
+from dpkit.training.weights import Clip
+
+__all__ = ["NOTHING", "Clipped", "Pending", "Witness", "gather", "require_apart", "require_methods"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What was summed since the latest release; there is nothing before the first ``backward``."""
+
+    total: Bounded | None = None
+    twice: int = 0
+    units: frozenset[int] | None = None
+
+    def joined(self, total: Bounded, twice: int, units: frozenset[int] | None) -> Pending:
+        """With the sum of another part of the batch."""
+        both = units if self.units is None or units is None else self.units | units
+        whole = total if self.total is None else Bounded.disjoint([self.total, total])
+        return Pending(whole, self.twice + twice, both)
+
+
+NOTHING = Pending()
+
+
+@final
+class Witness:
+    """Passes releases on to a ledger and keeps what was recorded."""
+
+    def __init__(self, ledger: Any) -> None:
+        self._ledger = ledger
+        self.seen: list[Release] = []
+
+    def record(self, release: Release) -> None:
+        """Record, or raise and keep nothing."""
+        if self._ledger is not None:
+            self._ledger.record(release)
+        self.seen.append(release)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Clipped:
+    """What a step has summed.
+
+    Attributes:
+        total: the clipped sum, a tensor for each trainable parameter.
+        twice: twice the centred count of norms within the bound: of those within, less of the others.
+    """
+
+    total: Bounded
+    twice: int
+
+    def count(self) -> Bounded:
+        """The centred count; one example moves it by one half."""
+        return Bounded(torch.tensor(self.twice / 2, dtype=torch.float64), 0.5)
+
+
+def gather(pending: Pending, parameters: dict[str, nn.Parameter], clip: Clip, processes: Processes) -> Clipped:
+    """The sum of all parts and processes; zeros for parameters that no ``backward`` knew.
+
+    Args:
+        pending: what this process has summed; it stays as it is.
+        parameters: the trainable parameters by name.
+        clip: the clip of the step.
+        processes: who takes part.
+
+    Raises:
+        StateError: the processes train other parameters than each other.
+        ParameterError: a unit is in two of them.
+    """
+    known: dict[str, Tensor] = {} if pending.total is None else pending.total.value
+    filled = {
+        name: known[name] if name in known else torch.zeros_like(value, dtype=working_dtype(value))
+        for name, value in parameters.items()
+    }
+    names, counts, units = zip(*processes.gathered((tuple(parameters), pending.twice, pending.units)), strict=True)
+    if len(set(names)) > 1:
+        raise StateError(
+            "trainable parameters must be the same in all processes, got others; freeze and unfreeze alike"
+        )
+    require_apart(units)
+    return Clipped(Bounded(processes.summed(filled), clip.bound, clip.norm), sum(counts))
+
+
+def require_apart(units: Sequence[frozenset[int] | None]) -> None:
+    """Refuse a unit in two parts of one batch: each would be clipped by itself."""
+    known = [part for part in units if part is not None]
+    if sum(len(part) for part in known) > len(frozenset().union(*known)):
+        raise ParameterError(
+            "units must not be in two backward calls of one release: each would be clipped by itself, and together "
+            "they exceed the bound; put all examples of a unit into one call"
+        )
+
+
+def require_methods(name: str, value: object, methods: tuple[str, ...], example: str) -> None:
+    """Refuse an object that is not None and lacks one of these methods."""
+    complete = all(callable(getattr(value, method, None)) for method in methods) and not isinstance(value, type)
+    if value is not None and not complete:
+        raise ParameterError(
+            f"{name} must be None or have {' and '.join(methods)}, got {type(value).__name__}; give {example}"
+        )
