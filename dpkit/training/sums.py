@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dpkit.bounded import Bounded
 from dpkit.errors import CoverageError, LossError, ParameterError
-from dpkit.training.calls import Call, answer, require_exact
+from dpkit.training.answers import Call, answer, require_exact
 from dpkit.training.coverage import assign
 from dpkit.training.norms import working_dtype
 from dpkit.training.parts import Dense, Part
