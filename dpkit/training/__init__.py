@@ -3,14 +3,15 @@
 The modules, in the order in which a gradient passes them: tape (calls of layers), coverage (who answers for which
 parameter), replay and layers (per-example gradients of one call), parts (their forms), norms and weights (clipping),
 sums (the clipped sum), independence (no example sees another), certificate (all of that tried on one batch), privatizer
-(noise, ledger, ``p.grad``).
+(noise, ledger, ``p.grad``), loading (the records of each draw).
 """
 
 from __future__ import annotations
 
 from dpkit.training.certificate import Certificate, check
+from dpkit.training.loading import Loader
 from dpkit.training.privatizer import Privatizer
 from dpkit.training.sums import clipped_sum
 from dpkit.training.tape import Tape, record
 
-__all__ = ["Certificate", "Privatizer", "Tape", "check", "clipped_sum", "record"]
+__all__ = ["Certificate", "Loader", "Privatizer", "Tape", "check", "clipped_sum", "record"]
