@@ -1,13 +1,18 @@
-"""Timing of two functions in turn, so that both meet the same machine."""
+"""Timing of functions in turn, so that all of them meet the same machine."""
 
 import time
 
 
 def interleaved(ours, peer, repeats=7, clock=time.perf_counter):
     """The least seconds of each over `repeats` turns, after one turn to warm up."""
-    best = [float("inf"), float("inf")]
+    return in_turn((ours, peer), repeats, clock)
+
+
+def in_turn(functions, repeats=7, clock=time.perf_counter):
+    """The same of any number of functions."""
+    best = [float("inf")] * len(functions)
     for turn in range(repeats + 1):
-        for side, function in enumerate((ours, peer)):
+        for side, function in enumerate(functions):
             start = clock()
             function()
             if turn:
