@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from dpkit.training.norms import squared_norms
 
-__all__ = ["Dense", "Gram", "Outer", "Part"]
+__all__ = ["Dense", "Gram", "Outer", "Part", "Table"]
+
+# What the inner products of all positions of some rows may take: about a cache.
+_PRODUCT_BYTES = 1 << 20
 
 
 class Part(Protocol):
@@ -119,10 +122,9 @@ class Gram:
         ceiling = (
             inputs * signals if self.inputs.dtype != torch.float64 else _squared_product(self.inputs, self.signals)
         )
-        product = (self.inputs @ self.inputs.mT) * (self.signals @ self.signals.mT)
         terms = self.inputs.shape[3] + self.signals.shape[3] + 2 * self.inputs.shape[2] + 8
         guard = terms * torch.finfo(self.inputs.dtype).eps / 2 * ceiling
-        answer = torch.minimum(product.sum((1, 2, 3), dtype=torch.float64).clamp(min=0.0) + guard, ceiling)
+        answer = torch.minimum(self._products().clamp(min=0.0) + guard, ceiling)
         usable = _within(inputs, 1e-20, 1e30) & _within(signals, 1e-20, 1e30) & _within(ceiling, 1e-30, 1e30)
         return torch.where(usable, answer, ceiling)
 
@@ -134,6 +136,61 @@ class Gram:
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """See :class:`Part`."""
         return self.contract(self.source, _weighted(self.signals, weights))
+
+    def _products(self) -> Tensor:
+        """The sum over all pairs of positions, float64 of shape (rows,), some rows at a time to stay in the cache."""
+        groups, positions = self.inputs.shape[1:3]
+        some = max(1, _PRODUCT_BYTES // max(1, 2 * groups * positions**2 * self.inputs.element_size()))
+        pairs = zip(torch.split(self.inputs, some), torch.split(self.signals, some), strict=True)
+        return torch.cat([((a @ a.mT) * (g @ g.mT)).sum((1, 2, 3), dtype=torch.float64) for a, g in pairs])
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Gradients of a table of which each unit read few rows: formed, for these rows only.
+
+    ``gradients`` has shape (pairs, dim): that of unit ``owners[k]`` in row ``entries[k]`` of the table (int64, shape
+    (pairs,)), no pair of unit and row twice. ``count`` is the number of units.
+    """
+
+    parameter: nn.Parameter
+    owners: Tensor
+    entries: Tensor
+    gradients: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, parameter: nn.Parameter, owners: Tensor, entries: Tensor, gradients: Tensor, count: int) -> Table:
+        """The same from pairs that may come several times: what a unit gave to a row is added, before any norm."""
+        pairs, inverse = torch.unique(owners * len(parameter) + entries, return_inverse=True)
+        formed = gradients.new_zeros((len(pairs), gradients.shape[1])).index_add_(0, inverse, gradients)
+        return cls(parameter, pairs // len(parameter), pairs % len(parameter), formed, count)
+
+    def squares(self) -> Tensor:
+        """See :class:`Part`."""
+        total = torch.zeros(self.count, dtype=torch.float64, device=self.gradients.device)
+        return total.index_add_(0, self.owners, squared_norms(self.gradients))
+
+    def without(self, rows: Tensor) -> Table:
+        """See :class:`Part`."""
+        kept = _zeroed(self.gradients, rows[self.owners])
+        return Table(self.parameter, self.owners, self.entries, kept, self.count)
+
+    def weighted_sum(self, weights: Tensor) -> Tensor:
+        """See :class:`Part`."""
+        scaled = self.gradients * weights[self.owners].to(self.gradients.dtype)[:, None]
+        return scaled.new_zeros(self.parameter.shape).index_add_(0, self.entries, scaled)
+
+    def by_unit(self, slots: Tensor, count: int) -> Table:
+        """The same with the gradients of a unit's rows added: ``slots`` says whose each row is, of ``count`` units."""
+        return Table.of(self.parameter, slots[self.owners], self.entries, self.gradients, count)
+
+    def formed(self) -> Dense:
+        """The same with all rows of the table for each unit."""
+        table = self.gradients.new_zeros((self.count, *self.parameter.shape))
+        table[self.owners, self.entries] = self.gradients
+        return Dense(self.parameter, table)
 
 
 def _squared_product(inputs: Tensor, signals: Tensor) -> Tensor:

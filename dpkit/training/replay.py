@@ -29,6 +29,14 @@ __all__ = ["Axes", "batch_axes", "first_rows", "mixes_rows", "replay"]
 # what may be given to every example alike: nothing that can hold a tensor
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device, torch.memory_format)
 
+_LEAST_RANKS = (
+    (nn.Linear, 2),
+    (nn.Embedding, 1),
+    (nn.InstanceNorm1d, 3),
+    (nn.InstanceNorm2d, 4),
+    (nn.InstanceNorm3d, 5),
+)
+
 _Answer = dict[str, Tensor]
 _Outputs = Callable[[_Answer], tuple[Tensor, ...]]
 _Pull = Callable[[_Outputs, _Answer, tuple[Tensor, ...]], _Answer]
@@ -214,9 +222,11 @@ def _sequence_axes(module: nn.Module) -> tuple[dict[str, int | None], list[int]]
 
 def _least_rank(module: nn.Module) -> int:
     """The fewest axes of a batch, for layers that also take a single example: there, no axis can be told to be it."""
-    if isinstance(module, nn.Linear):
-        return 2
-    return len(module.kernel_size) + 2 if isinstance(module, _ConvNd) else 0
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        return len(module.normalized_shape) + 1
+    if isinstance(module, _ConvNd):
+        return len(module.kernel_size) + 2
+    return next((rank for kind, rank in _LEAST_RANKS if isinstance(module, kind)), 0)
 
 
 def _names(module: nn.Module, wanted: Collection[nn.Parameter]) -> dict[str, nn.Parameter]:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dpkit.training.layers import _contract_linear
+from dpkit.training.linear import _contract
 from dpkit.training.norms import coefficients
 from dpkit.training.parts import Dense, Gram, Outer
 
@@ -13,7 +13,7 @@ ROUNDING = 67 * 2.0**-24
 
 def gram(inputs, signals):
     parameter = nn.Parameter(torch.zeros(signals.shape[-1], inputs.shape[-1]))
-    return Gram(parameter, inputs[:, None], signals[:, None], inputs, _contract_linear)
+    return Gram(parameter, inputs[:, None], signals[:, None], inputs, _contract)
 
 
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 9), st.integers(-12, 12), st.integers(0, 2**20))
