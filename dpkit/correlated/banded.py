@@ -120,6 +120,9 @@ class BandedNoise(NoiseStream):
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return toeplitz_sensitivity(self.coefficients, participation)
 
+    def _strategy(self) -> tuple[int, ...]:
+        return self._weights
+
     def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
         """Kept are the latest rows, the last first."""
         row = draw()

@@ -32,12 +32,11 @@ That some number leaves int64, or float64's integers, has a probability below 1e
 
 from __future__ import annotations
 
-import math
-import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,15 +46,25 @@ from accountants.participation import Participation
 from accountants.sensitivity import Sensitivity
 from dpkit._checks import check_arrays, check_count, check_finite_up, check_positive
 from dpkit._kinds import read
-from dpkit.bounded import Bounded, opened, rebuild, shapes
-from dpkit.entropy import Source, _process, is_secure, resolve
-from dpkit.errors import BoundError, EntropyError, ExhaustedError, ParameterError
-from dpkit.mechanism import check_multiplier, check_query, product_up
-from dpkit.samplers import covering_stddev, discrete_gaussian, lattice_step, root_up
+from dpkit.bounded import Bounded, opened, shapes
+from dpkit.correlated._pass import Pass, Rows, size
+from dpkit.correlated._snapshot import State
+from dpkit.entropy import Source
+from dpkit.errors import BoundError, ParameterError, StateError
+from dpkit.mechanism import (
+    Recorder,
+    Release,
+    Sampling,
+    check_multiplier,
+    check_query,
+    check_recording,
+    product_up,
+    require_draw,
+    spend_draw,
+)
+from dpkit.samplers import covering_stddev, lattice_step, root_up
 
-__all__ = ["NoiseStream"]
-
-Rows = NDArray[np.int64]
+__all__ = ["NoiseStream", "check_numbers", "check_steps"]
 
 _FINER_BITS = 26  # 2**-26 of the mechanisms' lattice: a step is between 2**-37 and 2**-36 of the noise
 _MOST_STEPS = 1 << 20
@@ -63,17 +72,17 @@ _REACH = 2.0**62  # queries are clamped to this many lattice steps: the noise st
 _MOST_COVER = Fraction(1, 16)
 
 
-class NoiseStream(ABC):
+class NoiseStream(Pass):
     """What the streams of correlated noise have in common; make a TreeNoise, BandedNoise or BufferedToeplitzNoise.
 
     A stream is passed through once, one row a step. It keeps a bounded number of rows however many steps there are.
     One thread at a time; copies, pickles and forks are refused, because a second run of the same noise would be a
-    second release.
+    second release. :meth:`snapshot` and :meth:`restore` go on in another process.
 
-    Guarantee: if every step's query is bounded by `bound` and is noised by :meth:`add`, all releases together are the
-    Gaussian mechanism that :meth:`event` says, for records whose steps keep to the participation
+    Guarantee: if every step's query is bounded by `bound` and is noised by :meth:`release` or :meth:`add`, all releases
+    together are the Gaussian mechanism that :meth:`event` says, for records whose steps keep to the participation
     (``test_noise_covers_lattice_and_roundings``, ``test_released_rows_are_query_and_noise_exactly``). No row comes
-    twice (``test_no_copies_no_forks``).
+    twice (``test_no_copies_no_forks``, ``test_no_draw_comes_twice``).
 
     Attributes:
         noise_multiplier: standard deviation of the independent noise Z / bound, as it was typed.
@@ -83,18 +92,7 @@ class NoiseStream(ABC):
         stddev: what Z is drawn with: noise_multiplier * bound, a little larger, in units of the value.
     """
 
-    __slots__ = (
-        "_like",
-        "_lock",
-        "_process",
-        "_source",
-        "_state",
-        "bound",
-        "noise_multiplier",
-        "stddev",
-        "step",
-        "steps",
-    )
+    __slots__ = ()
 
     def __init__(
         self,
@@ -115,42 +113,7 @@ class NoiseStream(ABC):
         self.steps = check_steps(steps)
         self.step = lattice_step(product_up(self.noise_multiplier, self.bound)) * 2.0**-_FINER_BITS
         self.stddev = self._covering(drift)
-        self._source = resolve(entropy)
-        self._lock = threading.Lock()
-        self._process = _process()
-        self._state: tuple[int, tuple[Rows, ...]] = (0, ())  # rows drawn, rows kept: replaced as one
-
-    @property
-    def secure(self) -> bool:
-        """Whether the noise comes from cryptographic randomness."""
-        return is_secure(self._source)
-
-    @property
-    def remaining(self) -> int:
-        """How many rows are left."""
-        return self.steps - self._state[0]
-
-    def next(self) -> Any:
-        """Draw the noise of the next step.
-
-        Guarantee: every number is a multiple of `step`. If the query of the step is one too, which a sum of
-        ``FlatClip`` is for noise multipliers up to 64, then float64 query plus float64 row is what :meth:`add` returns.
-        Adding in float32, or to a query of other numbers, has no such guarantee: use :meth:`add`.
-
-        Returns:
-            float64 array or dict of arrays, in the structure of `like`.
-
-        Raises:
-            ExhaustedError: all steps have been drawn.
-            EntropyError: the process was forked after the stream was made.
-
-        Example:
-            >>> from dpkit.correlated import TreeNoise
-            >>> stream = TreeNoise(np.zeros(3), noise_multiplier=1.0, bound=1.0, steps=8)
-            >>> stream.next().shape, stream.remaining
-            ((3,), 7)
-        """
-        return rebuild(self._drawn_row() * self.step, self._like)
+        super().__init__(entropy)
 
     def add(self, query: Bounded) -> Any:
         """Return the query of the next step with its noise.
@@ -179,24 +142,74 @@ class NoiseStream(ABC):
             >>> stream.add(FlatClip(1.0).sum(np.ones((5, 3)))).dtype
             dtype('float64')
         """
-        check_query(query, ("l2", "l1"))
-        if query.bound > self.bound:
-            raise BoundError(
-                f"query's bound must be <= {self.bound!r}, got {query.bound!r}; make the stream with the clip's bound."
-            )
-        if shapes(query.value) != shapes(self._like):
-            raise BoundError(
-                f"query must have the shapes {shapes(self._like)}, got {shapes(query.value)}; make the stream with "
-                "like=."
-            )
-        vector, back = opened(_ordered(query.value, self._like))
-        if not np.isfinite(vector).all():
-            raise ParameterError(
-                "query must be finite, got NaN or an infinity; sum clipped records: FlatClip(...).sum."
-            )
-        with np.errstate(over="ignore"):
-            grains = np.rint(np.clip(vector / self.step, -_REACH, _REACH)).astype(np.int64)
-        return back((grains + self._drawn_row()) * self.step)
+        grains, back = self._grains(query)
+        with self._turn():
+            row = self._row()
+        return back((grains + row) * self.step)
+
+    def release(
+        self,
+        query: Bounded,
+        *,
+        participation: Participation,
+        sampling: Sampling | None = None,
+        ledger: Recorder | None = None,
+    ) -> Release:
+        """Return the query of the next step with its noise, and record the event of all steps once.
+
+        The first call that gives a ledger records the event in it: of all steps together, those before it and rows from
+        :meth:`add` and :meth:`next` among them. Later calls record nothing. The event is that of the participation
+        whatever `sampling` is: nothing is gained from sampling here.
+
+        Guarantee: the record comes before the noise, and what is refused leaves stream, plan and ledger as they were
+        (``test_what_is_refused_records_draws_and_spends_nothing``, ``test_one_event_for_all_steps``).
+
+        Args:
+            query: as for :meth:`add`.
+            participation: which steps one record may take part in: the same in every call, and no narrower than what
+                the plan of batches says of itself, if it does.
+            sampling: the plan that the batch came from; if it counts its draws, one must be open and is spent.
+            ledger: where to record: the same in every call, or None.
+
+        Returns:
+            The noisy value, in the structure and of the kinds of the query; the one event of all steps, which is not to
+            be recorded again; and whether the noise is secure.
+
+        Raises:
+            UnboundedError: a bare array came.
+            BoundError: as for :meth:`add`.
+            ParameterError: the query is not finite; the participation is of another number of steps, or does not allow
+                what the plan does; the plan or the ledger is none.
+            StateError: the plan has no open draw, or participation or ledger are not those of earlier calls.
+            ExhaustedError: all steps have been drawn.
+            EntropyError: the process was forked after the stream was made.
+
+        Example:
+            >>> from accountants import Ledger
+            >>> from dpkit.correlated import TreeNoise
+            >>> ledger, allowed = Ledger(relation="zero_out", unit="example"), Participation(steps=8, min_separation=4)
+            >>> stream = TreeNoise(np.zeros(3), noise_multiplier=6.0, bound=1.0, steps=8)
+            >>> for _ in range(8):
+            ...     noisy = stream.release(Bounded(np.zeros(3), 1.0), participation=allowed, ledger=ledger).value
+            >>> len(ledger)
+            1
+        """
+        grains, back = self._grains(query)
+        check_recording(sampling, ledger)
+        self._check_participation(participation)
+        _check_schedule(participation, sampling)
+        with self._turn():
+            state, event = self._agreed(participation, ledger)
+            secure = self.secure
+            require_draw(sampling)
+            if ledger is not None and not state.recorded:
+                ledger.record(Release(None, event, secure))
+                state = replace(state, recorded=True)
+            self._state = state
+            spend_draw(sampling)
+            with np.errstate(all="ignore"):  # whatever the caller traps: what is recorded is released
+                value = back((grains + self._row()) * self.step)
+        return Release(value, event, secure)
 
     def event(self, participation: Participation) -> Gaussian:
         """Return the one event of all steps together: record it once, before the first.
@@ -236,15 +249,7 @@ class NoiseStream(ABC):
             >>> round(stream.sensitivity(Participation(steps=8)).value ** 2, 9)
             120.0
         """
-        if not isinstance(participation, Participation):
-            raise ParameterError(
-                f"participation must be a Participation, got {type(participation).__name__}; say in which steps one "
-                f"record may be: accountants.participation.Participation(steps={self.steps}, min_separation=...)."
-            )
-        if participation.steps != self.steps:
-            raise ParameterError(
-                f"participation must have the stream's {self.steps} steps, got {participation.steps}; give one number."
-            )
+        self._check_participation(participation)
         return self._sensitivity(participation)
 
     @abstractmethod
@@ -255,39 +260,58 @@ class NoiseStream(ABC):
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         """The sensitivity under a participation of the right number of steps."""
 
-    @abstractmethod
-    def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
-        """The next row in lattice steps and the rows to keep, from what was kept and fresh rows of Z."""
-
-    def _drawn_row(self) -> Rows:
-        """The next row in lattice steps."""
-        if self._process != _process():  # before the lock, which another thread may have held at the fork
-            raise EntropyError(
-                "a noise stream may not be used after a fork: two processes would release the same steps; make a new "
-                "stream in the new process, and record its event."
+    def _check_participation(self, participation: Any) -> None:
+        """One that speaks of the stream's steps."""
+        if not isinstance(participation, Participation):
+            raise ParameterError(
+                f"participation must be a Participation, got {type(participation).__name__}; say in which steps one "
+                f"record may be: accountants.participation.Participation(steps={self.steps}, min_separation=...)."
             )
-        with self._lock:
-            drawn, kept = self._state
-            if drawn == self.steps:
-                raise ExhaustedError(
-                    f"all {self.steps} rows of this stream have been drawn; its event covers no more: make a new "
-                    "stream and record its event."
-                )
-            row, kept = self._advance(drawn, kept, self._fresh)
-            self._state = (drawn + 1, kept)
-            return row
+        if participation.steps != self.steps:
+            raise ParameterError(
+                f"participation must have the stream's {self.steps} steps, got {participation.steps}; give one number."
+            )
 
-    def _fresh(self) -> Rows:
-        """A fresh row of Z in lattice steps."""
-        return discrete_gaussian(self._dim, self.stddev / self.step, self._source)
+    def _agreed(self, participation: Participation, ledger: Recorder | None) -> tuple[State, Gaussian]:
+        """The state with what this release says, which is what earlier ones said; and the event."""
+        state = self._state
+        if state.participation not in (None, participation):
+            raise StateError(
+                f"participation must be that of the earlier releases, {state.participation}, got {participation}; one "
+                "event covers all steps."
+            )
+        if state.ledger is not None and ledger is not None and ledger is not state.ledger:
+            raise StateError(
+                "ledger must be that of the earlier releases, got another one, which has not the event of this stream; "
+                "give one ledger for all steps."
+            )
+        event = self.event(participation) if state.event is None else state.event
+        known = ledger if state.ledger is None else state.ledger
+        return replace(state, participation=participation, event=event, ledger=known), event
 
-    @property
-    def _dim(self) -> int:
-        return _size(self._like)
+    def _grains(self, query: Any) -> tuple[Rows, Callable[[NDArray[Any]], Any]]:
+        """The query in lattice steps and the way back, or an error."""
+        check_query(query, ("l2", "l1"))
+        if query.bound > self.bound:
+            raise BoundError(
+                f"query's bound must be <= {self.bound!r}, got {query.bound!r}; make the stream with the clip's bound."
+            )
+        if shapes(query.value) != shapes(self._like):
+            raise BoundError(
+                f"query must have the shapes {shapes(self._like)}, got {shapes(query.value)}; make the stream with "
+                "like=."
+            )
+        vector, back = opened(_ordered(query.value, self._like))
+        if not np.isfinite(vector).all():
+            raise ParameterError(
+                "query must be finite, got NaN or an infinity; sum clipped records: FlatClip(...).sum."
+            )
+        with np.errstate(all="ignore"):
+            return np.rint(np.clip(vector / self.step, -_REACH, _REACH)).astype(np.int64), back
 
     def _covering(self, drift: Fraction) -> float:
         """The standard deviation of Z: larger by what the lattice and all roundings can cost."""
-        dim = check_count("like", self._dim, "give arrays with at least one number.")
+        dim = check_count("like", size(self._like), "give arrays with at least one number.")
         corners = Fraction(root_up(Fraction(dim))) + drift * Fraction(root_up(Fraction(dim * self.steps)))
         moved = corners * Fraction(self.step) / Fraction(self.bound)
         if moved > _MOST_COVER:
@@ -296,19 +320,6 @@ class NoiseStream(ABC):
                 f"the noise, got {self.noise_multiplier!r} for {dim} numbers; split the value into several streams."
             )
         return covering_stddev(product_up(self.noise_multiplier, self.bound, 1 + moved))
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        """Copy, deepcopy and pickle all come here."""
-        raise EntropyError(
-            "a noise stream may not be copied or pickled: both copies would release the same steps; make a new stream "
-            "and record its event."
-        )
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(noise_multiplier={self.noise_multiplier}, bound={self.bound}, steps={self.steps}, "
-            f"remaining={self.remaining}, secure={self.secure})"
-        )
 
 
 def check_steps(steps: Any) -> int:
@@ -328,6 +339,23 @@ def check_numbers(name: str, given: ArrayLike) -> list[float]:
             "a list of numbers."
         )
     return [float(number) for number in array]
+
+
+def _check_schedule(participation: Participation, sampling: Any) -> None:
+    """A participation that allows what the plan of batches says that its records do within these steps."""
+    plan = getattr(sampling, "participation", None)
+    if not isinstance(plan, Participation):
+        return
+    within = Participation(
+        steps=participation.steps,
+        min_separation=plan.min_separation,
+        max_participations=plan.count,
+    )
+    if within.count > participation.count or (within.count > 1 and plan.min_separation < participation.min_separation):
+        raise ParameterError(
+            f"participation must allow what the batches do, {plan}, got {participation}; give that of the plan, or "
+            "another plan."
+        )
 
 
 def _check_like(like: Any) -> Any:
@@ -351,9 +379,3 @@ def _outline(value: Any) -> Any:
 def _ordered(value: Any, like: Any) -> Any:
     """The value with its arrays in the order of `like`: each array's rows of noise cancel with its own."""
     return {name: value[name] for name in like} if isinstance(like, Mapping) else value
-
-
-def _size(like: Any) -> int:
-    """How many numbers there are in a structure."""
-    arrays = like.values() if isinstance(like, Mapping) else (like,)
-    return sum(math.prod(array.shape) for array in arrays)

@@ -140,6 +140,9 @@ class BufferedToeplitzNoise(NoiseStream):
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return toeplitz_sensitivity(_coefficients_up(self.output_scale, self.buf_decay, self.steps), participation)
 
+    def _strategy(self) -> tuple[int, ...]:
+        return (*self._scales, *self._decays)
+
     def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
         """Kept are the buffers, in 1/256 of a lattice step."""
         row = draw()

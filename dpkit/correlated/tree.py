@@ -98,6 +98,9 @@ class TreeNoise(NoiseStream):
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return tree_sensitivity(participation)
 
+    def _strategy(self) -> tuple[int, ...]:
+        return ()
+
     def _advance(self, drawn: int, kept: tuple[Rows, ...], draw: Callable[[], Rows]) -> tuple[Rows, tuple[Rows, ...]]:
         """Kept are the estimates of the nodes of the binary digits of `drawn`, the largest first."""
         node = draw()

@@ -120,7 +120,7 @@ def test_memory_is_the_bands():
     stream = _stream(50, bands=5)
     for drawn in range(1, 51):
         stream.next()
-        assert len(stream._state[1]) == min(drawn, 4)
+        assert len(stream._state.kept) == min(drawn, 4)
 
 
 @pytest.mark.parametrize(

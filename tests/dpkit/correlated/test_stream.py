@@ -17,12 +17,13 @@ from accountants import Ledger
 from accountants.errors import InsecureReleaseError
 from accountants.events import Gaussian
 from accountants.participation import Participation
+from dpkit.batches import PoissonBatches
 from dpkit.bounded import Bounded
 from dpkit.clip import FlatClip
 from dpkit.correlated import BandedNoise, BufferedToeplitzNoise, NoiseStream, TreeNoise
 from dpkit.correlated.toeplitz import _drift
 from dpkit.entropy import seeded
-from dpkit.errors import BoundError, EntropyError, ExhaustedError, ParameterError, UnboundedError
+from dpkit.errors import BoundError, EntropyError, ExhaustedError, ParameterError, StateError, UnboundedError
 from dpkit.mechanism import Release
 
 KINDS = {
@@ -35,6 +36,7 @@ KINDS = {
     ),
 }
 EACH = pytest.mark.parametrize("kind", KINDS)
+ANY_STEP = Participation(steps=16)
 NOISE = st.floats(1e-3, 1e3)
 BOUNDS = st.floats(1e-6, 1e6)
 
@@ -258,6 +260,223 @@ def test_a_ledger_sees_whether_a_seed_was_used(kind):
     ledger.record(Release(None, secure.event(allowed), secure.secure))
     with pytest.raises(InsecureReleaseError):
         ledger.record(Release(None, open_.event(allowed), open_.secure))
+
+
+class _Book:
+    """A ledger of sorts, which can refuse, and says when it is asked."""
+
+    def __init__(self, *, full=False, log=None):
+        self.full, self.entries, self.log = full, [], [] if log is None else log
+
+    def record(self, what):
+        if self.full:
+            raise RuntimeError("budget")
+        self.entries.append(what)
+        self.log.append("record")
+
+
+class _Plan:
+    """A plan whose draws are counted, as those of dpkit.batches."""
+
+    secure = True
+
+    def __init__(self, log=None, **participation):
+        self.open, self.log = True, [] if log is None else log
+        if participation:
+            self.participation = Participation(**participation)
+
+    def sampled(self, event):
+        raise AssertionError("nothing is gained from sampling")
+
+    def spend(self):
+        self.open = False
+        self.log.append("spend")
+
+
+class _Told:
+    """A source that says when it is asked."""
+
+    secure = True
+
+    def __init__(self, log):
+        self.log, self.source = log, seeded(0)
+
+    def bytes(self, n):
+        self.log.append("draw")
+        return self.source.bytes(n)
+
+
+@EACH
+@given(st.integers(0, 2**64), st.lists(st.sampled_from(["add", "next", "release"]), max_size=6))
+def test_one_event_for_all_steps(kind, seed, before):
+    """One entry whatever calls the rows came by; the values are those of add; and the event is that of all steps."""
+    stream, twin = (_make(kind, noise_multiplier=4.0, entropy=seeded(seed)) for _ in range(2))
+    allowed, book = Participation(steps=16, min_separation=4), _Book()
+    query = FlatClip(1.0).sum(np.random.default_rng(1).normal(size=(5, 3)))
+    for call in before:
+        if call == "next":
+            assert (stream.next() == twin.next()).all()
+        elif call == "add":
+            assert (stream.add(query) == twin.add(query)).all()
+        else:
+            assert (stream.release(query, participation=allowed).value == twin.add(query)).all()
+        assert book.entries == []
+    for _ in range(3):
+        release = stream.release(query, participation=allowed, ledger=book)
+        assert (release.value == twin.add(query)).all()
+        assert (release.event, release.secure) == (stream.event(allowed), False)
+        (entry,) = book.entries
+        assert (entry.value, entry.event, entry.secure) == (None, release.event, False)
+    assert stream.remaining == 13 - len(before)
+
+
+@EACH
+def test_the_record_comes_before_the_draw_is_spent_and_the_noise_drawn(kind):
+    log = []
+    stream, plan, book = _make(kind, entropy=_Told(log)), _Plan(log), _Book(log=log)
+    query = Bounded(np.zeros(3), 1.0)
+    stream.release(query, participation=ANY_STEP, sampling=plan, ledger=book)
+    assert log[:2] == ["record", "spend"]
+    assert set(log[2:]) == {"draw"}
+    log.clear()
+    plan.open = True
+    stream.release(query, participation=ANY_STEP, sampling=plan, ledger=book)
+    assert log[0] == "spend"
+    assert set(log[1:]) == {"draw"}
+
+
+QUERY = Bounded(np.zeros(3), 1.0)
+NOT_RELEASED = [
+    ({"query": np.zeros(3)}, UnboundedError, "must be Bounded"),
+    ({"query": Bounded(np.zeros(3), 1.5)}, BoundError, "query's bound must be <= 1.0"),
+    ({"query": Bounded(np.zeros(3), 1.0, "linf")}, BoundError, "norm must be l2 or l1"),
+    ({"query": Bounded(np.zeros(4), 1.0)}, BoundError, "must have the shapes"),
+    ({"query": Bounded(np.array([0.0, np.inf, 0.0]), 1.0)}, ParameterError, "query must be finite"),
+    ({"participation": None}, ParameterError, "participation must be a Participation, got NoneType"),
+    ({"participation": Participation(steps=15)}, ParameterError, "the stream's 16 steps, got 15"),
+    ({"sampling": 0.01}, ParameterError, "sampling must have a method"),
+    ({"ledger": []}, ParameterError, "ledger must have a method record"),
+    ({"ledger": _Book(full=True)}, RuntimeError, "budget"),
+]
+
+
+@EACH
+@pytest.mark.parametrize(("changed", "error", "message"), NOT_RELEASED)
+def test_what_is_refused_records_draws_and_spends_nothing(kind, changed, error, message):
+    log = []
+    stream, plan, book = _make(kind, entropy=_Told(log)), _Plan(log), _Book(log=log)
+    given_ = {"query": QUERY, "participation": ANY_STEP, "sampling": plan, "ledger": book} | changed
+    state = stream._state
+    with pytest.raises(error, match=message):
+        stream.release(given_.pop("query"), **given_)
+    assert (log, plan.open) == ([], True)
+    assert stream._state is state
+    stream.release(QUERY, participation=Participation(steps=16, min_separation=2), ledger=book)
+    assert len(book.entries) == 1, "what was refused fixed neither participation nor ledger"
+
+
+@EACH
+def test_later_calls_are_held_to_the_first(kind):
+    """Another participation, another ledger, a spent draw, a step too many: refused, with nothing recorded or drawn."""
+    log = []
+    stream, plan, book = _make(kind, steps=4, entropy=_Told(log)), _Plan(log), _Book()
+    allowed, wider = Participation(steps=4, min_separation=2), Participation(steps=4)
+    for left in (3, 2, 1, 0):
+        plan.open = True
+        stream.release(QUERY, participation=allowed, sampling=plan, ledger=book)
+        state = stream._state
+        log.clear()
+        refused = [({"sampling": plan}, "must have an open draw"), ({"participation": wider}, "participation must be")]
+        refused.append(({"ledger": _Book()}, "ledger must be that of the earlier releases"))
+        for changed, message in refused:
+            error, message = (StateError, message) if left else (ExhaustedError, "all 4 rows")
+            with pytest.raises(error, match=message):
+                stream.release(QUERY, **({"participation": allowed, "ledger": book} | changed))
+        assert (log, stream._state) == ([], state)
+    assert len(book.entries) == 1
+
+
+@EACH
+def test_a_draw_that_fails_after_the_record_is_not_recorded_again(kind):
+    """The entry stands and the batch is spent, which is the safe side; the step can be tried again."""
+    stream, plan, book = _make(kind, entropy=_Failing(1)), _Plan(), _Book()
+    with pytest.raises(OSError):
+        stream.release(QUERY, participation=ANY_STEP, sampling=plan, ledger=book)
+    assert (len(book.entries), plan.open, stream.remaining) == (1, False, 16)
+    with pytest.raises(StateError, match="participation must be that of the earlier releases"):
+        stream.release(QUERY, participation=Participation(steps=16, min_separation=2), ledger=book)
+    stream.release(QUERY, participation=ANY_STEP, ledger=book)
+    assert (len(book.entries), stream.remaining) == (1, 15)
+
+
+@EACH
+def test_sampled_batches_cost_the_whole_event(kind):
+    """Each draw is for one release, and the event is not sampled."""
+    batches, ledger = PoissonBatches(10, 0.1, steps=2), Ledger(relation="zero_out", unit="user")
+    stream = _make(kind)
+    for _ in range(2):
+        batches.draw()
+        release = stream.release(QUERY, participation=ANY_STEP, sampling=batches, ledger=ledger)
+        assert not batches.open
+        assert release.event == stream.event(ANY_STEP)
+        with pytest.raises(StateError, match="open draw"):
+            stream.release(QUERY, participation=ANY_STEP, sampling=batches, ledger=ledger)
+    assert len(ledger) == 1
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("plan", "allowed", "fits"),
+    [
+        ({"steps": 16}, {}, True),
+        ({"steps": 16}, {"min_separation": 2}, False),
+        ({"steps": 16}, {"max_participations": 15}, False),
+        ({"steps": 16}, {"max_participations": 16}, True),
+        ({"steps": 16, "min_separation": 4, "max_participations": 4}, {"min_separation": 4}, True),
+        ({"steps": 16, "min_separation": 4, "max_participations": 4}, {"min_separation": 5}, False),
+        ({"steps": 16, "min_separation": 4, "max_participations": 4}, {"max_participations": 3}, False),
+        ({"steps": 16, "min_separation": 4, "max_participations": 1}, {"min_separation": 9}, True),
+        ({"steps": 99, "min_separation": 20}, {"min_separation": 9, "max_participations": 1}, True),
+        ({"steps": 4}, {"min_separation": 4}, False),
+        ({"steps": 4}, {"max_participations": 4}, True),
+        ({"steps": 1}, {"min_separation": 4}, True),
+    ],
+)
+def test_a_participation_allows_what_the_batches_do(kind, plan, allowed, fits):
+    """A record may be wherever the plan lets it, within the steps of both."""
+    stream, told, participation = _make(kind), _Plan(**plan), Participation(steps=16, **allowed)
+    if fits:
+        stream.release(QUERY, participation=participation, sampling=told)
+        return
+    with pytest.raises(ParameterError, match="participation must allow what the batches do"):
+        stream.release(QUERY, participation=participation, sampling=told)
+    assert told.open
+
+
+@EACH
+def test_what_the_caller_traps_stops_no_release_after_its_record(kind):
+    with np.errstate(all="raise"):
+        stream = _make(kind, entropy=seeded(1))
+        query = Bounded(np.array([1e300, 5e-324, -1e300], dtype=np.float64), 1.0)
+        assert np.isfinite(stream.release(query, participation=ANY_STEP).value).all()
+
+
+@EACH
+def test_threads_record_a_stream_once(kind):
+    stream, book, rows = _make(kind, steps=40, entropy=seeded(3)), _Book(), []
+
+    def work():
+        allowed = Participation(steps=40)
+        rows.extend(tuple(stream.release(QUERY, participation=allowed, ledger=book).value) for _ in range(10))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alone = _make(kind, steps=40, entropy=seeded(3))
+    assert sorted(rows) == sorted(tuple(alone.next()) for _ in range(40))
+    assert len(book.entries) == 1
 
 
 @EACH

@@ -158,7 +158,7 @@ def test_memory_is_the_buffers():
     stream = _stream(50, [0.2, 0.3], [0.9, 0.5])
     for _ in range(50):
         stream.next()
-        assert len(stream._state[1]) == 2
+        assert len(stream._state.kept) == 2
 
 
 @pytest.mark.parametrize(

@@ -148,4 +148,4 @@ def test_memory_is_logarithmic():
     stream = _stream(1000)
     for drawn in range(1, 1001):
         stream.next()
-        assert len(stream._state[1]) == drawn.bit_count()
+        assert len(stream._state.kept) == drawn.bit_count()
