@@ -42,7 +42,7 @@ class Batches(ABC):
         steps: number of batches.
     """
 
-    __slots__ = ("_key", "_opened_in", "_position", "_source", "_tainted", "num_records", "steps")
+    __slots__ = ("_key", "_opened_in", "_position", "_source", "_start", "_tainted", "num_records", "steps")
 
     _parameters: ClassVar[tuple[str, ...]]
 
@@ -55,7 +55,7 @@ class Batches(ABC):
         self._source = resolve(entropy)
         self._key: bytes | None = None  # of a plan that draws one key for all its batches
         self._tainted = False  # whether a checkpoint came from a seed, or onto one
-        self._position = 0  # draws made
+        self._position = self._start = 0  # draws made, and of these the ones before a checkpoint
         self._opened_in: tuple[int, int] | None = None  # the process of the open draw
 
     @property
@@ -178,14 +178,14 @@ class Batches(ABC):
             >>> second.remaining
             2
         """
-        if self._position:
+        if self._position > self._start:
             raise StateError("this plan has drawn batches already; make a new one and load the state into that.")
         position = self._check_state(state)
         self._key = None if self._key is None else check_key(state["key"])
         self._tainted = not (self.secure and state["secure"])
         if not is_secure(self._source):
             self._source = system()
-        self._position, self._opened_in = position, None
+        self._position = self._start = position
 
     def _check_state(self, state: Any) -> int:
         """The number of draws in a checkpoint of a plan like this one."""
