@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dpkit.errors import CoverageError
 from dpkit.training.layers import RULES
 from dpkit.training.norms import squared_norms
-from dpkit.training.parts import Dense, Part
+from dpkit.training.parts import Dense, Part, Table
 from dpkit.training.precision import full_precision
 from dpkit.training.replay import batch_axes, first_rows, replay
 from dpkit.training.tape import Use
@@ -83,9 +83,9 @@ def require_exact(calls: Sequence[Call], rows: int) -> None:
         fast = answer(part, wanted, cut, few, dense=True, one_by_one=False)
         slow = {id(one.parameter): one.gradients for one in replay(part, cut, wanted, few, one_by_one=True)}
         for one in fast:
-            if isinstance(one, Dense):
+            if isinstance(one, Dense | Table):
                 expected = slow[id(one.parameter)]
-                gaps.append((use, float(squared_norms(one.gradients - expected).sum().sqrt())))
+                gaps.append((use, float(squared_norms(one.formed().gradients - expected).sum().sqrt())))
                 total += float(squared_norms(expected).sum())
     if not total < float("inf"):
         return

@@ -19,18 +19,19 @@ __all__ = ["embedding"]
 def embedding(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
     """Parts of one call of ``nn.Embedding`` on tokens of shape (batch, ...).
 
-    Memory grows with the tokens, not with the table. If ``dense`` asks for every gradient (a table that is also the
-    weight of another layer), each example needs as much as the whole table.
+    Memory grows with the tokens, not with the table. Only where the table is also the weight of a layer of another kind
+    is it formed for each example, when the parts of both are added.
 
     Args:
         use: the recorded call.
         signals: gradient of the losses in the output, shape (batch, ..., dim).
         wanted: the parameters to answer.
-        dense: form every gradient.
+        dense: without effect: the gradients are always formed, for the rows that were read.
 
     Returns:
         One part for each wanted parameter. Its row ``padding_idx`` is zero, as torch leaves it.
     """
+    del dense
     layer = cast("nn.Embedding", use.module)
     if not wanted:
         return []
@@ -40,6 +41,4 @@ def embedding(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense
     if layer.padding_idx is not None:
         kept = entries != layer.padding_idx
         owners, entries, gradients = owners[kept], entries[kept], gradients[kept]
-    weight = cast("nn.Parameter", layer.weight)
-    part = Table.of(weight, owners, entries, gradients, len(tokens))
-    return [part.formed() if dense else part]
+    return [Table.of(cast("nn.Parameter", layer.weight), owners, entries, gradients, len(tokens))]

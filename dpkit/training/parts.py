@@ -7,7 +7,7 @@ example and the weighted sum of the :math:`K` over the examples, with or without
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dpkit.training.norms import squared_norms
 
-__all__ = ["Dense", "Gram", "Outer", "Part", "Table"]
+__all__ = ["Dense", "Gram", "Outer", "Part", "Table", "added"]
 
 # What the inner products of all positions of some rows may take: about a cache.
 _PRODUCT_BYTES = 1 << 20
@@ -46,6 +46,10 @@ class Dense:
 
     parameter: nn.Parameter
     gradients: Tensor
+
+    def formed(self) -> Dense:
+        """Itself."""
+        return self
 
     def squares(self) -> Tensor:
         """See :class:`Part`."""
@@ -182,15 +186,52 @@ class Table:
         scaled = self.gradients * weights[self.owners].to(self.gradients.dtype)[:, None]
         return scaled.new_zeros(self.parameter.shape).index_add_(0, self.entries, scaled)
 
-    def by_unit(self, slots: Tensor, count: int) -> Table:
-        """The same with the gradients of a unit's rows added: ``slots`` says whose each row is, of ``count`` units."""
-        return Table.of(self.parameter, slots[self.owners], self.entries, self.gradients, count)
-
     def formed(self) -> Dense:
         """The same with all rows of the table for each unit."""
         table = self.gradients.new_zeros((self.count, *self.parameter.shape))
         table[self.owners, self.entries] = self.gradients
         return Dense(self.parameter, table)
+
+
+def added(parts: Sequence[Dense | Table], slots: Tensor | None, count: int) -> Dense | Table:
+    """The sum of several parts of one parameter, in which the rows of a unit are added.
+
+    Tables stay tables. With other parts they are added into a dense one, as large as the parameter for each unit, of
+    which there are two while they are added.
+
+    Args:
+        parts: one or more, of one parameter and as many rows.
+        slots: int64 tensor of shape (rows,): which unit each row belongs to. None: each is its own.
+        count: the number of units.
+
+    Returns:
+        The part of the units.
+    """
+    tables = [part for part in parts if isinstance(part, Table)]
+    dense = [part.gradients for part in parts if isinstance(part, Dense)]
+    if not dense:
+        return _added_tables(tables, slots, count)
+    total = dense[0] if slots is None else _by_unit(dense[0], slots, count)
+    for other in dense[1:]:
+        total = total + (other if slots is None else _by_unit(other, slots, count))
+    if tables:
+        table = _added_tables(tables, slots, count)
+        total = total.index_put((table.owners, table.entries), table.gradients, accumulate=True)
+    return Dense(parts[0].parameter, total)
+
+
+def _added_tables(tables: Sequence[Table], slots: Tensor | None, count: int) -> Table:
+    if len(tables) == 1 and slots is None:
+        return tables[0]
+    owners, entries, gradients = (
+        torch.cat(fields) for fields in zip(*((t.owners, t.entries, t.gradients) for t in tables), strict=True)
+    )
+    return Table.of(tables[0].parameter, owners if slots is None else slots[owners], entries, gradients, count)
+
+
+def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
+    """Rows added by unit: (rows, ...) -> (count, ...)."""
+    return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
 
 
 def _squared_product(inputs: Tensor, signals: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from dpkit.errors import CoverageError, LossError, ParameterError
 from dpkit.training.answers import Call, answer, require_exact
 from dpkit.training.coverage import assign
 from dpkit.training.norms import working_dtype
-from dpkit.training.parts import Dense, Part
+from dpkit.training.parts import Dense, Part, Table, added
 from dpkit.training.precision import full_precision
 from dpkit.training.tape import Tape, Use
 from dpkit.training.weights import Clip, require_clip, require_names, weights
@@ -197,22 +197,15 @@ def _parts(calls: Sequence[Call], rows: int, slots: Tensor | None, count: int, m
     """The parts of all parameters, one for each: gradients of several calls, or rows of a unit, are added first."""
     asked = [id(parameter) for _, wanted, _ in calls for parameter in wanted]
     parts: list[Part] = []
-    formed: dict[int, Dense] = {}
+    formed: dict[int, list[Dense | Table]] = {}
     for use, wanted, signals in calls:
         dense = method != "auto" or slots is not None or any(asked.count(id(parameter)) > 1 for parameter in wanted)
         for part in answer(use, wanted, signals, rows, dense=dense, one_by_one=method == "loop"):
-            if not dense or not isinstance(part, Dense):
+            if dense and isinstance(part, Dense | Table):
+                formed.setdefault(id(part.parameter), []).append(part)
+            else:
                 parts.append(part)
-                continue
-            value = part.gradients if slots is None else _by_unit(part.gradients, slots, count)
-            before = formed.get(id(part.parameter))
-            formed[id(part.parameter)] = Dense(part.parameter, value if before is None else before.gradients + value)
-    return [*parts, *formed.values()]
-
-
-def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
-    """Rows added by unit: (rows, ...) -> (count, ...)."""
-    return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
+    return [*parts, *(added(several, slots, count) for several in formed.values())]
 
 
 def weighted_sums(
