@@ -1,8 +1,11 @@
 """Opacus: its gradients through our clips, and its steps in our ledger."""
 
 import io
+import re
 import sys
+import textwrap
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,6 +44,7 @@ from tests.oracles.training import losses_of, norm
 # torch and Opacus speak of their own affairs
 pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook:UserWarning", "ignore:Secure RNG:UserWarning")
 
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "moving-from-opacus.md"
 CLIPS = {
     "flat": FlatClip(0.5),
     "normalize": NormalizeClip(0.5, 0.01),
@@ -521,6 +525,23 @@ def test_a_refused_step_is_not_taken(rule, wrapped, private):
         assert (parameter.grad, parameter.grad_sample, parameter.summed_grad) == (None, None, None)
 
 
+def test_adaptive_clipping_of_opacus_costs_more_than_it_says(wrapped, private):
+    """Its noise is split for a count that one example moves by 1/2; the count moves by 1, and the size of the batch."""
+    noise, spread, counts = 1.0, 2.0, []
+    for rows in (3, 2):
+        model = wrapped(nn.Linear(3, 1))
+        bounds = {"max_clipbound": 1e9, "min_clipbound": 1e-9, "bound": 1e6}
+        rule = {"target_unclipped_quantile": 0.5, "clipbound_learning_rate": 0.2, "unclipped_num_std": spread}
+        optimizer = private(model, "AdaClipDPOptimizer", noise_multiplier=noise, **bounds, **rule)
+        backward(model, torch.ones(rows, 3))
+        optimizer.clip_and_accumulate()
+        counts.append((int(optimizer.unclipped_num), optimizer.sample_size))
+    assert counts == [(3, 3), (2, 2)]
+    of_sum = (noise**-2 - (2 * spread) ** -2) ** -0.5  # what ``add_noise`` takes
+    whole = (of_sum**-2 + spread**-2) ** -0.5
+    assert whole < 0.92 * noise
+
+
 def test_bounds_of_each_layer_have_the_noise_of_all(wrapped, private):
     """The noise is the multiplier times the root of the sum of squares, so the event is the same."""
     ledger = Ledger(relation="add_remove")
@@ -578,3 +599,17 @@ def test_a_sum_can_be_added_to_one_of_other_rows(wrapped):
     assert parts.bound == 0.5
     for name, value in whole.value.items():  # 4 numbers of at most 0.5 in another order: 8 roundings
         np.testing.assert_allclose(parts.value[name], value, rtol=0, atol=8 * 4 * 0.5 * 2.0**-24)
+
+
+@pytest.mark.filterwarnings("ignore")  # what its user would see beside the page
+def test_the_page_about_moving_runs_with_opacus(theirs, tmp_path, monkeypatch):
+    """All blocks in their order; those that need no Opacus are run without it, with all other pages."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"^( *)```(?:python|\{code-block\} python)\n(.*?)^\1```", PAGE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) > 8
+    names = {}
+    for _, code in blocks:
+        exec(compile(textwrap.dedent(code), str(PAGE), "exec"), names)  # noqa: S102 - this project's own page
+    assert 5 < names["steps"] == len(names["budget"])
