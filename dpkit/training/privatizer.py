@@ -286,7 +286,7 @@ class Privatizer:
             "checked": self._checked,
             "ledger": ledger_text(self._ledger),
             "sampling": sampling_state(self._sampling),
-            "noise": self._noise.snapshot(key),
+            "noise": self._noise.snapshot(key) or None,  # torch.load(weights_only=True) takes no empty bytes
         }
 
     def load_state_dict(self, state: dict[str, Any], key: bytes | None = None) -> None:
@@ -323,7 +323,7 @@ class Privatizer:
             raise StateError("clip must be an AdaptiveClip exactly if the saved one was, got the opposite")
         require_ledger(self._ledger, saved["ledger"])
         if self._processes.first:
-            restore_source(self._sampling, saved["sampling"], lambda: self._noise.restore(saved["noise"], key))
+            restore_source(self._sampling, saved["sampling"], lambda: self._noise.restore(saved["noise"] or b"", key))
         restore_ledger(self._ledger, saved["ledger"])
         if isinstance(self._clip, AdaptiveClip):
             self._clip = replace(self._clip, initial=saved["bound"])
