@@ -98,8 +98,8 @@ class Pass(ABC):
         """Return where the stream stands, sealed under a key: a checkpoint.
 
         It holds the rows that are kept (8 bytes a number), which are as secret as the noise, how many rows have been
-        drawn, the participation of the releases, and whether their event was recorded. It does not hold the source of
-        randomness. The stream goes on as if nothing had been asked.
+        drawn, the participation of the releases, whether their event was recorded, and how many draws the plan of
+        batches had made. It does not hold the source of randomness. The stream goes on as if nothing had been asked.
 
         Guarantee: the rows leave the process encrypted and authenticated, by AES-256-GCM with a fresh nonce
         (``test_a_snapshot_shows_nothing``).
@@ -129,7 +129,8 @@ class Pass(ABC):
         The rows that are kept come from the snapshot, so that the noise cancels as if there had been no stop. All Z
         from here on are drawn afresh. A source that follows from a seed would give the first rows again: it is replaced
         by ``dpkit.entropy.system()``, and the stream stays one that is not secure. If the event was recorded, it is not
-        recorded again: the ledger to go on with is the one that has it.
+        recorded again: the ledger to go on with is the one that has it, and the plan of batches is the one that was
+        saved beside it.
 
         The event covers one continuation. Where rows that the first run drew after the snapshot were seen, or a
         snapshot is restored a second time, there are two, and each costs the event: record it once more for each,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from accountants.events import Gaussian
 from accountants.participation import Participation
+from dpkit.correlated._schedule import Place
 from dpkit.entropy import read_bytes, system
 from dpkit.errors import EntropyError, ParameterError
 from dpkit.mechanism import Recorder
@@ -26,7 +27,7 @@ __all__ = ["State", "check_key", "seal", "unseal"]
 Rows = NDArray[np.int64]
 
 _KEY, _NONCE, _TAG = 32, 12, 16
-_HEAD = 6  # integers before the rows
+_HEAD = 8  # integers before the rows
 _PIECE = 1 << 24  # bytes at a time: the library takes less than 2**31
 
 
@@ -43,6 +44,7 @@ class State:
         recorded: whether some ledger has the event.
         ledger: the ledger that this process gave; it is not sealed.
         secure: whether all rows so far came from secure randomness.
+        place: where the plan of batches stood at the latest release.
     """
 
     drawn: int = 0
@@ -52,6 +54,7 @@ class State:
     recorded: bool = False
     ledger: Recorder | None = field(default=None, repr=False)
     secure: bool = True
+    place: Place = field(default_factory=Place)
 
 
 def check_key(key: Any) -> bytes:
@@ -95,20 +98,21 @@ def _through(context: Any, data: Any) -> bytes:
 
 
 def _written(state: State) -> memoryview:
-    """Six integers and the rows; int64, little-endian."""
+    """Eight integers and the rows; int64, little-endian."""
     allowed = state.participation
     gap = 0 if allowed is None else allowed.min_separation
     most = 0 if allowed is None or allowed.max_participations is None else allowed.max_participations
-    head = np.array([state.drawn, len(state.kept), gap, most, state.recorded, state.secure])
+    place = state.place
+    head = np.array([state.drawn, len(state.kept), gap, most, state.recorded, state.secure, place.draws, place.row])
     return memoryview(b"".join(row.astype("<i8").tobytes() for row in (head, *state.kept)))
 
 
 def _read(data: bytes, steps: int, dim: int) -> State:
     """What :func:`_written` wrote, or a ValueError."""
     numbers = np.frombuffer(data, "<i8")
-    drawn, count, gap, most, recorded, secure = numbers[:_HEAD].tolist()
+    drawn, count, gap, most, recorded, secure, draws, row = numbers[:_HEAD].tolist()
     if not 0 <= drawn <= steps or count < 0:
         raise ValueError
-    kept = tuple(row.astype(np.int64) for row in numbers[_HEAD:].reshape(count, dim))
+    kept = tuple(kept_row.astype(np.int64) for kept_row in numbers[_HEAD:].reshape(count, dim))
     allowed = Participation(steps=steps, min_separation=gap, max_participations=most or None) if gap else None
-    return State(drawn, kept, allowed, None, bool(recorded), None, bool(secure))
+    return State(drawn, kept, allowed, None, bool(recorded), None, bool(secure), Place(None, draws, row))

@@ -48,8 +48,9 @@ from dpkit._checks import check_arrays, check_count, check_finite_up, check_posi
 from dpkit._kinds import read
 from dpkit.bounded import Bounded, opened, shapes
 from dpkit.correlated._pass import Pass, Rows, size
+from dpkit.correlated._schedule import check_allowed, next_place
 from dpkit.correlated._snapshot import State
-from dpkit.entropy import Source
+from dpkit.entropy import Source, is_secure
 from dpkit.errors import BoundError, ParameterError, StateError
 from dpkit.mechanism import (
     Recorder,
@@ -162,25 +163,29 @@ class NoiseStream(Pass):
         whatever `sampling` is: nothing is gained from sampling here.
 
         Guarantee: the record comes before the noise, and what is refused leaves stream, plan and ledger as they were
-        (``test_what_is_refused_records_draws_and_spends_nothing``, ``test_one_event_for_all_steps``).
+        (``test_what_is_refused_records_draws_and_spends_nothing``, ``test_one_event_for_all_steps``). With a plan that
+        says of itself which steps a record may take part in, the rows keep to the participation
+        (``test_rows_of_a_record_keep_to_the_participation``).
 
         Args:
             query: as for :meth:`add`.
             participation: which steps one record may take part in: the same in every call, and no narrower than what
                 the plan of batches says of itself, if it does.
-            sampling: the plan that the batch came from; if it counts its draws, one must be open and is spent.
+            sampling: the plan that the batch came from; if it counts its draws, one must be open and is spent. Where
+                not every record may be in every step, it is the same plan in every call, and no draw is left out.
             ledger: where to record: the same in every call, or None.
 
         Returns:
             The noisy value, in the structure and of the kinds of the query; the one event of all steps, which is not to
-            be recorded again; and whether the noise is secure.
+            be recorded again; and whether noise and batches are secure.
 
         Raises:
             UnboundedError: a bare array came.
             BoundError: as for :meth:`add`.
             ParameterError: the query is not finite; the participation is of another number of steps, or does not allow
                 what the plan does; the plan or the ledger is none.
-            StateError: the plan has no open draw, or participation or ledger are not those of earlier calls.
+            StateError: the plan has no open draw or has left one out; or participation, plan or ledger are not those of
+                earlier calls.
             ExhaustedError: all steps have been drawn.
             EntropyError: the process was forked after the stream was made.
 
@@ -197,10 +202,10 @@ class NoiseStream(Pass):
         grains, back = self._grains(query)
         check_recording(sampling, ledger)
         self._check_participation(participation)
-        _check_schedule(participation, sampling)
+        check_allowed(participation, sampling)
         with self._turn():
-            state, event = self._agreed(participation, ledger)
-            secure = self.secure
+            state, event = self._agreed(participation, sampling, ledger)
+            secure = self.secure and (sampling is None or is_secure(sampling))
             require_draw(sampling)
             if ledger is not None and not state.recorded:
                 ledger.record(Release(None, event, secure))
@@ -272,7 +277,9 @@ class NoiseStream(Pass):
                 f"participation must have the stream's {self.steps} steps, got {participation.steps}; give one number."
             )
 
-    def _agreed(self, participation: Participation, ledger: Recorder | None) -> tuple[State, Gaussian]:
+    def _agreed(
+        self, participation: Participation, sampling: Sampling | None, ledger: Recorder | None
+    ) -> tuple[State, Gaussian]:
         """The state with what this release says, which is what earlier ones said; and the event."""
         state = self._state
         if state.participation not in (None, participation):
@@ -285,9 +292,10 @@ class NoiseStream(Pass):
                 "ledger must be that of the earlier releases, got another one, which has not the event of this stream; "
                 "give one ledger for all steps."
             )
+        place = next_place(state.place, participation, sampling, state.drawn)
         event = self.event(participation) if state.event is None else state.event
         known = ledger if state.ledger is None else state.ledger
-        return replace(state, participation=participation, event=event, ledger=known), event
+        return replace(state, participation=participation, event=event, ledger=known, place=place), event
 
     def _grains(self, query: Any) -> tuple[Rows, Callable[[NDArray[Any]], Any]]:
         """The query in lattice steps and the way back, or an error."""
@@ -339,23 +347,6 @@ def check_numbers(name: str, given: ArrayLike) -> list[float]:
             "a list of numbers."
         )
     return [float(number) for number in array]
-
-
-def _check_schedule(participation: Participation, sampling: Any) -> None:
-    """A participation that allows what the plan of batches says that its records do within these steps."""
-    plan = getattr(sampling, "participation", None)
-    if not isinstance(plan, Participation):
-        return
-    within = Participation(
-        steps=participation.steps,
-        min_separation=plan.min_separation,
-        max_participations=plan.count,
-    )
-    if within.count > participation.count or (within.count > 1 and plan.min_separation < participation.min_separation):
-        raise ParameterError(
-            f"participation must allow what the batches do, {plan}, got {participation}; give that of the plan, or "
-            "another plan."
-        )
 
 
 def _check_like(like: Any) -> Any:

@@ -193,7 +193,7 @@ def test_a_snapshot_shows_nothing(kind):
     for row in kept:
         for start in range(0, 50, 2):
             assert row[start : start + 2].tobytes() not in snapshot
-    assert len(snapshot) == 12 + 8 * (6 + 50 * len(kept)) + 16 == len(twin.snapshot(KEY))
+    assert len(snapshot) == 12 + 8 * (8 + 50 * len(kept)) + 16 == len(twin.snapshot(KEY))
     assert snapshot != stream.snapshot(KEY)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from accountants.participation import Participation
 from dpkit.correlated import _snapshot
+from dpkit.correlated._schedule import Place
 from dpkit.correlated._snapshot import State, check_key, seal, unseal
 from dpkit.errors import EntropyError, ParameterError
 
@@ -25,6 +26,7 @@ STATES = st.builds(
     participation=ALLOWED,
     recorded=st.booleans(),
     secure=st.booleans(),
+    place=st.builds(Place, draws=GAPS, row=st.integers(0, STEPS)),
 )
 
 
@@ -44,7 +46,7 @@ def test_a_state_comes_back_whole(state, piece):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_snapshot, "_PIECE", piece)
         opened = _open(seal(state, KEY, ABOUT))
-    for name in ("drawn", "participation", "recorded", "secure"):
+    for name in ("drawn", "participation", "recorded", "secure", "place"):
         assert getattr(opened, name) == getattr(state, name)
     assert (opened.event, opened.ledger) == (None, None)
     assert [row.tolist() for row in opened.kept] == [row.tolist() for row in state.kept]
@@ -81,7 +83,7 @@ def test_garbage_does_not_open(garbage):
     _refused(garbage)
 
 
-@given(st.lists(st.integers(-2, 50), max_size=16), st.binary(max_size=9))
+@given(st.lists(st.integers(-2, 50), max_size=24), st.binary(max_size=9))
 def test_what_the_key_holder_forges_is_a_state_or_refused(numbers, rest):
     """A typed error even for what was sealed under the key and is no state."""
     try:
@@ -93,18 +95,18 @@ def test_what_the_key_holder_forges_is_a_state_or_refused(numbers, rest):
 
 
 def test_forged_numbers_are_refused():
-    _open(_forged([STEPS, 1, 0, 0, 0, 1, 5, 6, 7]))
+    _open(_forged([STEPS, 1, 0, 0, 0, 1, 0, 0, 5, 6, 7]))
     for numbers in (
-        [STEPS + 1, 0, 0, 0, 0, 1],
-        [-1, 0, 0, 0, 0, 1],
-        [1, 2, 0, 0, 0, 1, 5, 6, 7],
-        [1, -1, 0, 0, 0, 1, 5, 6, 7],
-        [1, 1, -1, 0, 0, 1, 5, 6, 7],
-        [1, 1, 1, -1, 0, 1, 5, 6, 7],
-        [1, 1, 0, 0, 0],
+        [STEPS + 1, 0, 0, 0, 0, 1, 0, 0],
+        [-1, 0, 0, 0, 0, 1, 0, 0],
+        [1, 2, 0, 0, 0, 1, 0, 0, 5, 6, 7],
+        [1, -1, 0, 0, 0, 1, 0, 0, 5, 6, 7],
+        [1, 1, -1, 0, 0, 1, 0, 0, 5, 6, 7],
+        [1, 1, 1, -1, 0, 1, 0, 0, 5, 6, 7],
+        [1, 0, 0, 0, 0, 1, 0],
     ):
         _refused(_forged(numbers))
-    _refused(_forged([1, 0, 0, 0, 0, 1], b"1"))
+    _refused(_forged([1, 0, 0, 0, 0, 1, 0, 0], b"1"))
 
 
 def _forged(numbers, rest=b""):

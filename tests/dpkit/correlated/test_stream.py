@@ -425,6 +425,19 @@ def test_sampled_batches_cost_the_whole_event(kind):
 
 
 @EACH
+def test_seeded_batches_are_not_secure(kind):
+    """As in every release: said to the ledger, which may refuse."""
+    ledger = Ledger(relation="zero_out", unit="user", require_secure=True)
+    stream, book, batches = _make(kind), _Book(), PoissonBatches(10, 0.1, steps=2, entropy=seeded(1))
+    batches.draw()
+    with pytest.raises(InsecureReleaseError):
+        stream.release(QUERY, participation=ANY_STEP, sampling=batches, ledger=ledger)
+    assert batches.open
+    assert not stream.release(QUERY, participation=ANY_STEP, sampling=batches, ledger=book).secure
+    assert not book.entries[0].secure
+
+
+@EACH
 @pytest.mark.parametrize(
     ("plan", "allowed", "fits"),
     [
