@@ -4,6 +4,7 @@ import copy
 import gc
 import io
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -123,12 +124,16 @@ def test_losses_that_mix_rows_are_refused(fault, case, rows):
 
 
 def _mixing(case, fault, batch):
-    """How much of the gradient of the last row's loss in the outputs is in other rows."""
-    out = case.output(batch).flatten(1).detach().requires_grad_()
-    fixed = copy.copy(case)
-    object.__setattr__(fixed, "model", lambda _: out)
-    (found,) = torch.autograd.grad(fault(fixed, batch)[-1], out)
-    return float(found[:-1].norm() / max(float(found.norm()), 1e-9))
+    """How much of the gradient of the last row's loss in the parameters comes by way of other rows."""
+    named = [p for p in case.model.parameters() if p.requires_grad]
+    out = case.output(batch).flatten(1)
+    found = []
+    for rows in (out, torch.cat([out[:-1].detach(), out[-1:]])):
+        loss = fault(replace(case, model=lambda _, rows=rows: rows), batch)[-1]
+        parts = torch.autograd.grad(loss, named, retain_graph=True, allow_unused=True)
+        pairs = zip(named, parts, strict=True)
+        found.append(torch.cat([torch.zeros(p.numel()) if g is None else g.flatten() for p, g in pairs]))
+    return float((found[0] - found[1]).norm() / max(float(found[0].norm()), 1e-9))
 
 
 @pytest.mark.parametrize("fault", [_token_mean, _weighted_mean, _capacity])
