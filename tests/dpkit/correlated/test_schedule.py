@@ -65,7 +65,7 @@ class _Loop:
 
 
 @given(ACTIONS, st.sampled_from([{"min_separation": EPOCH}, {"min_separation": 2}, {"max_participations": 6}]))
-@example(["release", "leave out", "leave out", "release", "release", "release"], {"min_separation": EPOCH})
+@example(["release", "release", "leave out", "release", "release"], {"min_separation": EPOCH})
 @example(["release"] * 5 + ["go back"] + ["release"] * 3, {"min_separation": EPOCH})
 @example(["release"] * 20 + ["go back"] + ["release"] * 4, {"max_participations": 6})
 def test_rows_of_a_record_keep_to_the_participation(actions, narrower):
