@@ -29,7 +29,7 @@ from dpkit.training.state import (
     restore_source,
     sampling_state,
 )
-from dpkit.training.step import NOTHING, Witness, gather, require_apart, require_methods
+from dpkit.training.step import NOTHING, Offer, Witness, gather, offered, require_apart, require_methods
 from dpkit.training.sums import METHODS, Method, clip_and_count, require_losses
 from dpkit.training.tape import Tape
 from dpkit.training.weights import Clip, require_clip
@@ -125,7 +125,7 @@ class Privatizer:
         self._noise = choose_noise(clip, noise_multiplier, entropy, noise, participation, sampling)
         self._processes = choose_processes(process_group)
         self._clip, self._method = clip, method
-        self._sampling, self._ledger = sampling, ledger
+        self._sampling, self._ledger, self._witness = sampling, ledger, Witness(ledger)
         self._tape = Tape(model)
         self._steps = 0
         self._latest: float | None = None
@@ -145,20 +145,21 @@ class Privatizer:
         Yields:
             Indices of the batch's records, or of this process's part of them.
         """
-        if self._sampling is None:
-            raise StateError("there is nothing to iterate: give the Privatizer a sampling, e.g. PoissonBatches(...)")
-        self._require_released()
         source: Iterator[Any] | None = None
 
         def draw() -> Any:
             nonlocal source
+            if self._sampling is None:
+                raise StateError("there is nothing to iterate: give the Privatizer a sampling, as PoissonBatches(...)")
+            self._require_released()
+            if not self._processes.first:
+                return None
             source = iter(self._sampling) if source is None else source
             return next(source, None)
 
-        while (rows := self._processes.performed(draw)) is not None:
+        while (rows := self._processes.gathered("iteration", draw)[0]) is not None:
             self._drawn = True
             yield self._processes.part(rows)
-            self._require_released()
 
     def backward(self, losses: Tensor, units: Tensor | None = None) -> None:
         """Add the clipped gradients of these examples; no gradient is written to ``p.grad``.
@@ -205,20 +206,15 @@ class Privatizer:
             ParameterError: no parameter is trainable, or the schedule gave a number that is not > 0.
             BoundError: with ``noise``: the trainable parameters are not those that the stream was made for.
         """
-        self._require_open()
-        self._require_draw()
         parameters = self._tape.parameters()
-        if not parameters:
-            raise ParameterError("model must have at least one trainable parameter, got none; unfreeze one")
-        stddev = self._noise.stddev(self._clip, self._steps)
-        clipped = gather(self._pending, parameters, self._clip, self._processes)
-        witness = Witness(self._ledger)
-        pending, drawn = self._pending, self._drawn
+        clipped = gather(lambda: self._offer(parameters), self._pending, parameters, self._clip, self._processes)
+        stddev, noisy = self._noise.stddev(self._clip, self._steps), dict[str, Tensor]()
+        witness, pending, drawn = self._witness, self._pending, self._drawn
         # What is summed is spent before noise is drawn, so that no interrupt can release it again.
         self._pending, self._drawn = NOTHING, False
-        noisy: dict[str, Tensor] = {}
+        witness.forget()
 
-        def act() -> tuple[Event, bool, Clip, list[Release]]:
+        def act() -> tuple[Event, bool, Clip, tuple[Release, ...]]:
             release, clip = self._noise.release(
                 clipped, self._clip, self._steps, sampling=self._sampling, ledger=witness
             )
@@ -226,14 +222,13 @@ class Privatizer:
             return release.event, release.secure, clip, witness.seen
 
         try:
-            event, secure, self._clip, seen = self._processes.performed(act)
-        except Exception:
-            if not witness.seen:
+            event, secure, self._clip, seen = self._processes.performed("noise", act)
+        except BaseException:
+            if not any(self._processes.gathered("what became of the noise", lambda: bool(witness.seen))):
                 self._pending, self._drawn = pending, drawn
             raise
         self._steps, self._latest = self._steps + 1, stddev
-        for release in seen if self._ledger is not None and not self._processes.first else ():
-            self._ledger.record(release)
+        self._processes.gathered("account", lambda: None if self._processes.first else witness.copy(seen))
         self._write(parameters, noisy)
         return Release({name: value.grad for name, value in parameters.items()}, event, secure)
 
@@ -334,6 +329,16 @@ class Privatizer:
         self._tape.close()
         self._tape.clear()
         self._pending, self._closed = NOTHING, True
+
+    def _offer(self, parameters: dict[str, nn.Parameter]) -> Offer:
+        """What this process brings to a release, or why there can be none."""
+        self._require_open()
+        self._require_draw()
+        if not parameters:
+            raise ParameterError("model must have at least one trainable parameter, got none; unfreeze one")
+        stddev = self._noise.stddev(self._clip, self._steps)
+        public = {"clip": repr(self._clip), "noise": stddev, "expected_batch_size": self._expected, "step": self._steps}
+        return offered(self._pending, parameters, public)
 
     def _write(self, parameters: dict[str, nn.Parameter], noisy: dict[str, Tensor]) -> None:
         """Divide, and write every gradient, in this process and in all others."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -16,7 +16,17 @@ from dpkit.training.norms import working_dtype
 from dpkit.training.processes import Processes
 from dpkit.training.weights import Clip
 
-__all__ = ["NOTHING", "Clipped", "Pending", "Witness", "gather", "require_apart", "require_methods"]
+__all__ = [
+    "NOTHING",
+    "Clipped",
+    "Offer",
+    "Pending",
+    "Witness",
+    "gather",
+    "offered",
+    "require_apart",
+    "require_methods",
+]
 
 
 @final
@@ -40,17 +50,26 @@ NOTHING = Pending()
 
 @final
 class Witness:
-    """Passes releases on to a ledger and keeps what was recorded."""
+    """Passes releases on to a ledger and keeps what was recorded since the latest :meth:`forget`."""
 
     def __init__(self, ledger: Any) -> None:
         self._ledger = ledger
-        self.seen: list[Release] = []
+        self.seen: tuple[Release, ...] = ()
 
     def record(self, release: Release) -> None:
         """Record, or raise and keep nothing."""
         if self._ledger is not None:
             self._ledger.record(release)
-        self.seen.append(release)
+        self.seen = (*self.seen, release)
+
+    def copy(self, releases: Sequence[Release]) -> None:
+        """Record what the first process has recorded."""
+        for release in releases:
+            self.record(release)
+
+    def forget(self) -> None:
+        """Begin anew; what was recorded stays in the ledger."""
+        self.seen = ()
 
 
 @final
@@ -71,31 +90,73 @@ class Clipped:
         return Bounded(torch.tensor(self.twice / 2, dtype=torch.float64), 0.5)
 
 
-def gather(pending: Pending, parameters: dict[str, nn.Parameter], clip: Clip, processes: Processes) -> Clipped:
+@final
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a process says before a release: what must be the same in all of them, and whose sum it brings.
+
+    Attributes:
+        settings: public values by the names that an error gives them.
+        started: whether there was a ``backward``.
+        twice: as in :class:`Clipped`.
+        units: the units in the sum, or None where examples are their own.
+    """
+
+    settings: dict[str, object]
+    started: bool
+    twice: int
+    units: frozenset[int] | None
+
+
+def offered(pending: Pending, parameters: dict[str, nn.Parameter], settings: dict[str, object]) -> Offer:
+    """What this process says before a release."""
+    layout = [(name, tuple(value.shape), str(value.dtype)) for name, value in parameters.items()]
+    said = {"trainable parameters": layout, **settings}
+    return Offer(said, pending.total is not None, pending.twice, pending.units)
+
+
+def gather(
+    offer: Callable[[], Offer],
+    pending: Pending,
+    parameters: dict[str, nn.Parameter],
+    clip: Clip,
+    processes: Processes,
+) -> Clipped:
     """The sum of all parts and processes; zeros for parameters that no ``backward`` knew.
 
     Args:
+        offer: says what this process brings, or raises what keeps it from a release.
         pending: what this process has summed; it stays as it is.
         parameters: the trainable parameters by name.
         clip: the clip of the step.
         processes: who takes part.
 
     Raises:
-        StateError: the processes train other parameters than each other.
-        ParameterError: a unit is in two of them.
+        StateError: the processes were told different things, or one of them is kept from a release.
+        ParameterError: a unit is in two of them, or only some know units.
     """
+    offers = processes.gathered("release", offer)
+    _require_agreed(offers)
     known: dict[str, Tensor] = {} if pending.total is None else pending.total.value
     filled = {
         name: known[name] if name in known else torch.zeros_like(value, dtype=working_dtype(value))
         for name, value in parameters.items()
     }
-    names, counts, units = zip(*processes.gathered((tuple(parameters), pending.twice, pending.units)), strict=True)
-    if len(set(names)) > 1:
-        raise StateError(
-            "trainable parameters must be the same in all processes, got others; freeze and unfreeze alike"
-        )
-    require_apart(units)
-    return Clipped(Bounded(processes.summed(filled), clip.bound, clip.norm), sum(counts))
+    total = Bounded(processes.summed(filled), clip.bound, clip.norm)
+    return Clipped(total, sum(offer.twice for offer in offers))
+
+
+def _require_agreed(offers: Sequence[Offer]) -> None:
+    """Refuse sums that were clipped differently, or to which one unit contributed in two processes."""
+    for name, value in offers[0].settings.items():
+        if any(offer.settings[name] != value for offer in offers):
+            raise StateError(
+                f"{name} must be the same in all processes, got others; give each the same arguments and checkpoint, "
+                "and freeze and unfreeze alike"
+            )
+    if len({offer.units is None for offer in offers if offer.started}) > 1:
+        raise ParameterError("units must be given in all processes or in none, got both; name each example's unit")
+    require_apart([offer.units for offer in offers])
 
 
 def require_apart(units: Sequence[frozenset[int] | None]) -> None:
@@ -103,8 +164,8 @@ def require_apart(units: Sequence[frozenset[int] | None]) -> None:
     known = [part for part in units if part is not None]
     if sum(len(part) for part in known) > len(frozenset().union(*known)):
         raise ParameterError(
-            "units must not be in two backward calls of one release: each would be clipped by itself, and together "
-            "they exceed the bound; put all examples of a unit into one call"
+            "units must not be in two backward calls of one release, of one process or of two: each would be clipped "
+            "by itself, and together they exceed the bound; put all examples of a unit into one call"
         )
 
 
