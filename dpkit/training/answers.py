@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dpkit.errors import CoverageError
-from dpkit.training.layers import RULES
+from dpkit.training.layers import rule_of
 from dpkit.training.norms import squared_norms
 from dpkit.training.parts import Dense, Part, Table
 from dpkit.training.precision import full_precision
@@ -52,7 +52,7 @@ def answer(
         CoverageError: a tensor has not one row for each example, or the layer draws random numbers.
     """
     batch_axes(use, rows, signals)
-    rule = RULES.get(type(use.module))
+    rule = rule_of(use.module)
     own = [id(value) for value in use.module._parameters.values()]
     if rule is None or one_by_one or any(id(parameter) not in own for parameter in wanted):
         return replay(use, signals, wanted, rows, one_by_one=one_by_one)
@@ -77,7 +77,7 @@ def require_exact(calls: Sequence[Call], rows: int) -> None:
     gaps: list[tuple[Use, float]] = []
     total = 0.0
     for use, wanted, signals in calls:
-        if type(use.module) not in RULES:
+        if rule_of(use.module) is None:
             continue  # called again in either way
         part, cut = first_rows(use, signals, rows, few)
         fast = answer(part, wanted, cut, few, dense=True, one_by_one=False)

@@ -17,7 +17,7 @@ from torch import Tensor
 from dpkit.entropy import system
 from dpkit.errors import CoverageError, LossError
 from dpkit.training.coverage import assign
-from dpkit.training.layers import RULES
+from dpkit.training.layers import rule_of
 from dpkit.training.norms import squared_norms, working_dtype
 from dpkit.training.replay import batch_axes, mixes_rows
 from dpkit.training.tape import Tape
@@ -51,7 +51,7 @@ def require_independent(tape: Tape, losses: Tensor) -> None:
     uses = [use for use, _ in assign(tape, losses)]
     with tape.paused():
         for use in uses:
-            if type(use.module) not in RULES and mixes_rows(use, rows):
+            if rule_of(use.module) is None and mixes_rows(use, rows):
                 raise CoverageError(
                     f"layer '{use.name}' ({type(use.module).__name__}) gives an example another output alone "
                     "than in the batch, so its gradient depends on others and clipping bounds nothing; look for "

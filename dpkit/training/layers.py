@@ -1,7 +1,7 @@
 """Rules by type of layer: from the input and the output gradient of a call to parts.
 
 A rule answers the parameters that it is asked for, densely where gradients of several calls or rows must be added
-before the norm. A layer of another type, and of a derived one, whose ``forward`` may differ, is called again instead.
+before the norm. Layers of other types, of derived ones, or with a ``forward`` of their own, are called again instead.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dpkit.training.embedding import embedding
 from dpkit.training.linear import linear
 from dpkit.training.normalization import group_norm, instance_norm, layer_norm, rms_norm
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "rule_of"]
 
 RULES: Mapping[type[nn.Module], Rule] = {
     nn.Linear: linear,
@@ -34,3 +34,8 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.InstanceNorm2d: instance_norm,
     nn.InstanceNorm3d: instance_norm,
 }
+
+
+def rule_of(module: nn.Module) -> Rule | None:
+    """The rule of a layer: of exactly its type, if nobody replaced ``forward`` on the object itself; else None."""
+    return None if "forward" in vars(module) else RULES.get(type(module))

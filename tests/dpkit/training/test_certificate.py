@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from dpkit.errors import CoverageError, LossError, ParameterError
-from dpkit.training import check
+from dpkit.training import check, layers
+from dpkit.training.layers import RULES
 from tests.oracles.training import cases, losses_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's own, for even kernels
@@ -144,11 +145,10 @@ def test_batch_normalisation_is_refused_by_name():
     check(mlp(nn.BatchNorm1d(4)).eval(), plain, torch.randn(8, 3))
 
 
-def test_a_rule_that_does_not_fit_is_named():
-    """A Linear whose forward is overridden on the instance: its type says what it does not do."""
-    model = mlp()
-    layer = model[1]
-    layer.forward = lambda x: functional.linear(x * 2.0, layer.weight, layer.bias)
+def test_a_rule_that_does_not_fit_is_named(monkeypatch):
+    model, rule = mlp(), RULES[nn.Linear]
+    wrong = {nn.Linear: lambda use, signals, wanted, dense: rule(use, signals.flip(1), wanted, dense)}
+    monkeypatch.setattr(layers, "RULES", {**RULES, **wrong})
     with pytest.raises(CoverageError, match=r"parameter '1\.weight' differs|method='loop'"):
         check(model, plain, torch.randn(6, 3))
 

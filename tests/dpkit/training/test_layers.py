@@ -7,7 +7,8 @@ from torch import nn
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError
 from dpkit.training import clipped_sum, record
-from dpkit.training.layers import RULES
+from dpkit.training.independence import require_independent
+from dpkit.training.layers import RULES, rule_of
 from dpkit.training.norms import SHRINK
 from tests.oracles.layers import KINDS, layer_cases
 from tests.oracles.routes import ROUTES, forced
@@ -127,4 +128,20 @@ def test_a_call_without_a_batch_axis_is_refused(layer, shape):
 
 @pytest.mark.parametrize("kind", RULES, ids=lambda kind: kind.__name__)
 def test_a_derived_layer_is_not_taken_for_its_base(kind):
-    assert type(f"Own{kind.__name__}", (kind,), {}) not in RULES
+    derived = type(f"Own{kind.__name__}", (kind,), {})
+    assert rule_of(kind.__new__(kind)) is RULES[kind]
+    assert rule_of(derived.__new__(derived)) is None
+
+
+def test_a_replaced_forward_is_called_again():
+    layer = nn.Linear(3, 2).double()
+    layer.forward = lambda x: nn.functional.linear(x, layer.weight.square(), layer.bias)
+    inputs = torch.randn(4, 3, dtype=torch.float64)
+    found = total_of(layer, inputs, 0.5)
+    for name, value in clipped_oracle(layer, list(inputs.split(1)), 0.5 * SHRINK).items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9)
+    layer.forward = lambda x: nn.functional.linear(x - x.mean(0), layer.weight, layer.bias)
+    with record(layer) as tape:
+        losses = losses_of(layer(inputs))
+    with pytest.raises(CoverageError, match="another output alone"):
+        require_independent(tape, losses)
