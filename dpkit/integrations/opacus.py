@@ -22,9 +22,11 @@ from dpkit.bounded import Bounded
 from dpkit.errors import BackendError, CoverageError, ParameterError, StateError
 from dpkit.mechanism import Release, Sampling, check_recording, require_draw, spend_draw
 from dpkit.training.norms import working_dtype
-from dpkit.training.parts import Dense
+from dpkit.training.parts import Dense, added
 from dpkit.training.precision import full_precision
-from dpkit.training.weights import Clip, require_clip, require_names, weights
+from dpkit.training.state import require_ledger, restore_ledger
+from dpkit.training.sums import weighted_sums
+from dpkit.training.weights import Clip, require_clip, require_names
 
 __all__ = ["accountant", "clipped_sum"]
 
@@ -36,9 +38,9 @@ def clipped_sum(model: nn.Module, clip: Clip, units: Tensor | None = None) -> Bo
 
     For clips that Opacus does not have (AUTO-S, units of several examples), and for every mechanism and noise stream
     that takes a ``Bounded``. Rows of several backward passes, which Opacus keeps as a list, are all added; no example
-    may be in two of them. A row that is not finite in every parameter counts as zero. Afterwards ``grad_sample`` and
-    ``grad`` are None on every parameter, so that neither an optimizer nor a second call can use the raw gradients; a
-    call that is refused leaves them as they were.
+    may be in two of them. A row with NaN or an infinity in any parameter counts as zero in all. Afterwards ``grad`` and
+    ``grad_sample`` are None on every parameter, so that neither an optimizer nor a second call can use the raw
+    gradients; a call that is refused leaves them as they were.
 
     What is not seen here: whether the rows are gradients of single examples. Losses must not depend on each other,
     which :func:`dpkit.training.check` tries on the plain model, and must be reduced as the ``GradSampleModule`` was
@@ -53,7 +55,8 @@ def clipped_sum(model: nn.Module, clip: Clip, units: Tensor | None = None) -> Bo
 
     Args:
         model: the ``GradSampleModule``, or the model that Opacus's hooks are on, after ``loss.backward()``.
-        clip: as for :func:`dpkit.training.clipped_sum`; a ``GroupClip`` names parameters without ``_module.``.
+        clip: as for :func:`dpkit.training.clipped_sum`; a ``GroupClip`` names parameters without ``_module.``, and
+            an ``AdaptiveClip`` clips to its bound and counts nothing.
         units: integer tensor of shape (rows,): which unit each row belongs to. None: each is its own.
 
     Returns:
@@ -79,12 +82,7 @@ def clipped_sum(model: nn.Module, clip: Clip, units: Tensor | None = None) -> Bo
     require_names(clip, list(parameters))
     samples = {name: _pieces(name, parameter) for name, parameter in parameters.items()}
     _require_equal_sizes(samples)
-    with torch.no_grad():
-        parts = [
-            Dense(parameter, torch.cat([piece.to(working_dtype(parameter)) for piece in samples[name]]))
-            for name, parameter in parameters.items()
-        ]
-        total = _sums(_by_unit(parts, units), clip, list(parameters))
+    total = _sums(parameters, samples, clip, units)
     for parameter in model.parameters():
         parameter.grad = None
         if hasattr(parameter, "grad_sample"):
@@ -141,35 +139,37 @@ def _require_equal_sizes(samples: dict[str, list[Tensor]]) -> None:
             )
 
 
-def _by_unit(parts: Sequence[Dense], units: Tensor | None) -> list[Dense]:
-    """The parts with one row for each unit: rows of a unit are added before the norm is taken."""
-    rows = len(parts[0].gradients)
+def _joined(parameter: nn.Parameter, pieces: Sequence[Tensor]) -> Tensor:
+    """All rows of a parameter, float32 or float64; those of a single pass are not copied."""
+    wide = [piece.to(working_dtype(parameter)) for piece in pieces]
+    return wide[0] if len(wide) == 1 else torch.cat(wide)
+
+
+def _sums(
+    parameters: dict[str, nn.Parameter], samples: dict[str, list[Tensor]], clip: Clip, units: Tensor | None
+) -> dict[str, Tensor]:
+    """The clipped sums by name."""
+    device = next(iter(parameters.values())).device
+    slots, count = _slots(units, sum(map(len, next(iter(samples.values())))), device)
+    if count == 0:
+        return {name: torch.zeros_like(value, dtype=working_dtype(value)) for name, value in parameters.items()}
+    with torch.no_grad(), full_precision(device):
+        parts = [
+            added([Dense(value, _joined(value, samples[name]))], slots, count) for name, value in parameters.items()
+        ]
+        sums, _ = weighted_sums(parts, clip, list(parameters), count)
+    return {name: sums[id(value)] for name, value in parameters.items()}
+
+
+def _slots(units: Tensor | None, rows: int, device: torch.device) -> tuple[Tensor | None, int]:
+    """The row of each example's unit, and the number of units; None where every example is its own unit."""
     if units is None:
-        return list(parts)
+        return None, rows
     if not isinstance(units, Tensor) or units.dtype not in (torch.int64, torch.int32) or units.shape != (rows,):
         got = f"{units.dtype} of shape {tuple(units.shape)}" if isinstance(units, Tensor) else type(units).__name__
         raise ParameterError(f"units must be an integer tensor of shape ({rows},), one unit for each row, got {got}")
-    distinct, slots = torch.unique(units.to(parts[0].gradients.device), return_inverse=True)
-    return [
-        Dense(
-            part.parameter,
-            part.gradients.new_zeros((len(distinct), *part.gradients.shape[1:])).index_add_(0, slots, part.gradients),
-        )
-        for part in parts
-    ]
-
-
-def _sums(parts: Sequence[Dense], clip: Clip, names: Sequence[str]) -> dict[str, Tensor]:
-    """The clipped sums by name; a row that is not finite anywhere is zero before any product."""
-    if not len(parts[0].gradients):
-        return {name: torch.zeros_like(part.gradients.sum(0)) for name, part in zip(names, parts, strict=True)}
-    with full_precision(parts[0].gradients.device):
-        squares = torch.stack([part.squares() for part in parts])
-        broken = ~torch.isfinite(squares.sum(0))
-        factors = weights(clip, torch.where(broken, 0.0, squares), names)
-        return {
-            name: part.without(broken).weighted_sum(row) for name, part, row in zip(names, parts, factors, strict=True)
-        }
+    distinct, slots = torch.unique(units.to(device), return_inverse=True)
+    return slots, len(distinct)
 
 
 def accountant(ledger: Any, sampling: Sampling | None = None) -> Any:
@@ -201,8 +201,8 @@ def accountant(ledger: Any, sampling: Sampling | None = None) -> Any:
 
     Returns:
         An instance of a subclass of Opacus's ``IAccountant``, of mechanism "dpkit". ``len`` counts the ledger's
-        releases, ``get_epsilon(delta)`` is the ledger's, and ``state_dict`` holds the ledger as JSON;
-        ``load_state_dict`` only checks that this ledger is the saved one.
+        releases, ``get_epsilon(delta)`` is the ledger's, and ``state_dict`` holds the ledger as JSON, which
+        ``load_state_dict`` puts into an empty ledger.
 
     Raises:
         BackendError: Opacus is not installed.
@@ -294,16 +294,15 @@ class _LedgerAccountant:
         return state
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """Check that this ledger is the saved one.
+        """Take up a saved ledger, as a Privatizer does: into an empty one, or into one that went on from it.
 
         Raises:
-            StateError: it is not.
+            StateError: the state is none, or this ledger holds something else; nothing has changed.
         """
-        if not state_dict or state_dict.get("ledger") != self._ledger.to_json():
-            raise StateError(
-                "the accountant must be made from the saved ledger: accountant(Ledger.from_json(state['ledger'])); a "
-                "ledger is not overwritten"
-            )
+        if not state_dict or "ledger" not in state_dict:
+            raise StateError("state_dict must be that of an accountant with a ledger, got none; save it with this one")
+        require_ledger(self._ledger, state_dict["ledger"])
+        restore_ledger(self._ledger, state_dict["ledger"])
 
 
 def _forget(optimizer: Any) -> None:
