@@ -51,7 +51,8 @@ def clipped_sum(
         clip: ``FlatClip``, ``NormalizeClip`` or ``AdaptiveClip`` with norm "l2", over all parameters together; or a
             ``GroupClip`` with a bound for each trainable parameter by its name, which clips each by itself.
         units: integer tensor of shape (batch,): which unit each example belongs to. None: each is its own.
-        method: "auto" takes the fastest way for each layer; "instantiate" forms every per-example gradient; "loop"
+        method: "auto" takes the fastest way for each layer, found by timing them once for each shape, or by an estimate
+            under ``torch.use_deterministic_algorithms(True)``; "instantiate" forms every per-example gradient; "loop"
             calls every layer once for each example (slow, and the simplest to check). Same sum, up to rounding.
 
     Returns:
