@@ -1,0 +1,94 @@
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from dpkit.clip import FlatClip
+from dpkit.errors import CoverageError
+from dpkit.training import Privatizer, record
+from dpkit.training.answers import answer, require_exact
+from dpkit.training.coverage import assign
+from dpkit.training.layers import RULES
+from dpkit.training.sums import _signals
+from tests.oracles.training import cases, gradient, losses_of
+
+
+def calls_of(model, inputs):
+    with record(model) as tape:
+        losses = losses_of(model(inputs))
+    pairs = assign(tape, losses)
+    signals = _signals(losses, [use for use, _ in pairs])
+    return [(*pair, signal) for pair, signal in zip(pairs, signals, strict=True) if signal]
+
+
+@given(cases(), st.integers(1, 6))
+def test_supported_models_raise_no_alarm(case, rows):
+    with torch.no_grad():
+        require_exact(calls_of(case.model, case.batch(rows)), rows)
+
+
+def test_an_answer_is_the_gradient_of_each_example():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    inputs = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for one_by_one in (False, True):
+        for use, wanted, signals in calls_of(model, inputs):
+            with torch.no_grad():
+                parts = answer(use, wanted, signals, 5, dense=True, one_by_one=one_by_one)
+            for part in parts:
+                for i in range(5):
+                    expected = gradient(model, inputs[i : i + 1])[names[id(part.parameter)]]
+                    torch.testing.assert_close(part.gradients[i], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_layer_that_does_something_else_is_named(dtype):
+    """The gradient of a linear layer whose forward pass was patched is not that of its type."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(dtype)
+    layer = model[1]
+    layer.forward = lambda x: functional.linear(x.square(), layer.weight, layer.bias)
+    inputs = torch.randn(6, 3, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with Privatizer(model, clip=FlatClip(1.0), noise_multiplier=1.0, expected_batch_size=4) as private:
+        with pytest.raises(CoverageError, match=r"layer '1' \(Linear\)"):
+            private.backward(losses_of(model(inputs)))
+        del layer.forward
+        private.backward(losses_of(model(inputs)))
+    with Privatizer(
+        model, clip=FlatClip(1.0), noise_multiplier=1.0, expected_batch_size=4, method="loop"
+    ) as private:
+        layer.forward = lambda x: functional.linear(x.square(), layer.weight, layer.bias)
+        private.backward(losses_of(model(inputs)))
+
+
+def test_autocast_is_no_alarm():
+    model = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 8))
+    inputs = torch.randn(5, 7, 16, generator=torch.Generator().manual_seed(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        calls = calls_of(model, inputs)
+    assert all(use.autocast is torch.bfloat16 for use, _, _ in calls)
+    with torch.no_grad():
+        require_exact(calls, 5)
+
+
+def test_examples_that_are_not_finite_are_not_compared():
+    model = nn.Linear(3, 2)
+    calls = calls_of(model, torch.tensor([[1.0, 2.0, float("inf")], [0.0, 1.0, 2.0]]))
+    assert type(model) in RULES
+    with torch.no_grad():
+        require_exact(calls, 2)
+
+
+def test_only_the_first_examples_are_called_one_by_one(monkeypatch):
+    """However large the batch, the comparison costs a few calls of each layer."""
+    model, seen = nn.Linear(3, 2), []
+    calls = calls_of(model, torch.randn(50, 3))
+    forward = nn.Linear.forward
+    monkeypatch.setattr(nn.Linear, "forward", lambda self, x: seen.append(len(x)) or forward(self, x))
+    with torch.no_grad():
+        require_exact(calls, 50)
+    assert seen == [1, 1, 1, 1]
+    assert dataclasses.is_dataclass(calls[0][0])
