@@ -253,7 +253,7 @@ class Privatizer:
             key: with ``noise``: 32 secret bytes that seal the rows of noise which later rows take back.
 
         Returns:
-            Dict of numbers, strings, bytes and None, for ``torch.save``. It holds the ledger and the position of the
+            Dict of numbers, strings, dicts and None, for ``torch.save``. It holds the ledger and the position of the
             sampling, no data, no gradient and no seed.
 
         Raises:
@@ -281,7 +281,7 @@ class Privatizer:
             "checked": self._checked,
             "ledger": ledger_text(self._ledger),
             "sampling": sampling_state(self._sampling),
-            "noise": self._noise.snapshot(key) or None,  # torch.load(weights_only=True) takes no empty bytes
+            "noise": self._noise.snapshot(key).hex(),
         }
 
     def load_state_dict(self, state: dict[str, Any], key: bytes | None = None) -> None:
@@ -318,7 +318,7 @@ class Privatizer:
             raise StateError("clip must be an AdaptiveClip exactly if the saved one was, got the opposite")
         require_ledger(self._ledger, saved["ledger"])
         if self._processes.first:
-            restore_source(self._sampling, saved["sampling"], lambda: self._noise.restore(saved["noise"] or b"", key))
+            restore_source(self._sampling, saved["sampling"], lambda: self._noise.restore(bytes.fromhex(saved["noise"]), key))
         restore_ledger(self._ledger, saved["ledger"])
         if isinstance(self._clip, AdaptiveClip):
             self._clip = replace(self._clip, initial=saved["bound"])

@@ -57,9 +57,7 @@ def test_a_layer_that_does_something_else_is_named(dtype):
             private.backward(losses_of(model(inputs)))
         del layer.forward
         private.backward(losses_of(model(inputs)))
-    with Privatizer(
-        model, clip=FlatClip(1.0), noise_multiplier=1.0, expected_batch_size=4, method="loop"
-    ) as private:
+    with Privatizer(model, clip=FlatClip(1.0), noise_multiplier=1.0, expected_batch_size=4, method="loop") as private:
         layer.forward = lambda x: functional.linear(x.square(), layer.weight, layer.bias)
         private.backward(losses_of(model(inputs)))
 

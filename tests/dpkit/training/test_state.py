@@ -30,7 +30,8 @@ def build():
 
 def private(model, **changes):
     return Privatizer(
-        model, **{"clip": FlatClip(1.0), "noise_multiplier": 1.0, "expected_batch_size": 8, "entropy": seeded(1)} | changes
+        model,
+        **{"clip": FlatClip(1.0), "noise_multiplier": 1.0, "expected_batch_size": 8, "entropy": seeded(1)} | changes,
     )
 
 
@@ -51,8 +52,12 @@ def run(step, model, count):
 
 
 entries = st.lists(
-    st.tuples(st.sampled_from([Gaussian(3.0), Gaussian(5.0), PoissonSampled(Gaussian(2.0), 0.01)]),
-              st.integers(1, 4), st.sampled_from([True, False, None]), st.sampled_from(["", "note"])),
+    st.tuples(
+        st.sampled_from([Gaussian(3.0), Gaussian(5.0), PoissonSampled(Gaussian(2.0), 0.01)]),
+        st.integers(1, 4),
+        st.sampled_from([True, False, None]),
+        st.sampled_from(["", "note"]),
+    ),
     max_size=6,
 )
 

@@ -78,6 +78,8 @@ def test_a_witness_keeps_what_was_recorded_and_nothing_else():
     witness = Witness(None)
     witness.record("a")
     assert witness.seen == ["a"]
+    assert witness.begin() is witness.seen
+    assert witness.seen == []
     witness = Witness(Refusing())
     with pytest.raises(RuntimeError):
         witness.record("a")
