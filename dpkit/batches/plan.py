@@ -178,17 +178,33 @@ class Batches(ABC):
             >>> second.remaining
             2
         """
-        if self._position > self._start:
-            raise StateError("this plan has drawn batches already; make a new one and load the state into that.")
-        position = self._check_state(state)
+        position = self.check_state(state)
         self._key = None if self._key is None else check_key(state["key"])
         self._tainted = not (self.secure and state["secure"])
         if not is_secure(self._source):
             self._source = system()
         self._position = self._start = position
 
-    def _check_state(self, state: Any) -> int:
-        """The number of draws in a checkpoint of a plan like this one."""
+    def check_state(self, state: Any) -> int:
+        """Refuse what :meth:`load_state_dict` would refuse, and change nothing.
+
+        Args:
+            state: a checkpoint.
+
+        Returns:
+            The number of draws that had been made.
+
+        Raises:
+            StateError: this plan has drawn batches already.
+            ParameterError: the state is not one of such a plan; the message says what differs.
+
+        Example:
+            >>> from dpkit.batches import PoissonBatches
+            >>> PoissonBatches(4, 0.5, steps=3).check_state(PoissonBatches(4, 0.5, steps=3).state_dict())
+            0
+        """
+        if self._position > self._start:
+            raise StateError("this plan has drawn batches already; make a new one and load the state into that.")
         wanted = {"kind": type(self).__name__, **{name: getattr(self, name) for name in self._parameters}}
         names = {*wanted, "position", "secure"} | (set() if self._key is None else {"key"})
         advice = "give what state_dict() returned."

@@ -111,11 +111,28 @@ class BandedNoise(NoiseStream):
             >>> stream.prefix_variance()
             array([1.    , 1.25  , 1.8125])
         """
+        return np.cumsum(self._responses() ** 2)
+
+    def row_variance(self) -> NDArray[np.float64]:
+        """Return the variance of each row by itself.
+
+        Returns:
+            float64, shape (steps,), in units of stddev². Takes steps * bands operations.
+
+        Example:
+            >>> stream = BandedNoise(np.zeros(1), noise_multiplier=1.0, bound=1.0, steps=3, coefficients=[1.0, 0.5])
+            >>> stream.row_variance()
+            array([1.    , 1.25  , 1.3125])
+        """
+        return np.cumsum(np.diff(self._responses(), prepend=0.0) ** 2)
+
+    def _responses(self) -> NDArray[np.float64]:
+        """How much of a row of Z is in the sum of the rows so far, by the number of steps since."""
         falls = -np.diff(self.coefficients, append=0.0)
         sums = np.zeros(len(falls) + self.steps)  # the latest is at `place`, those before it follow
         for place in range(self.steps - 1, -1, -1):
             sums[place] = falls @ sums[place + 1 : place + 1 + len(falls)] + (place == self.steps - 1)
-        return np.cumsum(sums[: self.steps][::-1] ** 2)
+        return sums[: self.steps][::-1]
 
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return toeplitz_sensitivity(self.coefficients, participation)

@@ -262,6 +262,10 @@ class NoiseStream(Pass):
         """Return the variance of the noise in the sum of the first t rows: shape (steps,), in units of stddev²."""
 
     @abstractmethod
+    def row_variance(self) -> NDArray[np.float64]:
+        """Return the variance of each row by itself: shape (steps,), in units of stddev²."""
+
+    @abstractmethod
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         """The sensitivity under a participation of the right number of steps."""
 

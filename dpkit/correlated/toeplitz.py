@@ -127,15 +127,31 @@ class BufferedToeplitzNoise(NoiseStream):
             >>> stream.prefix_variance()
             array([1.    , 1.25  , 1.8125])
         """
+        return np.cumsum(np.cumsum(self._responses()) ** 2)
+
+    def row_variance(self) -> NDArray[np.float64]:
+        """Return the variance of each row by itself.
+
+        Returns:
+            float64, shape (steps,), in units of stddev².
+
+        Example:
+            >>> stream = BufferedToeplitzNoise(
+            ...     np.zeros(1), noise_multiplier=1.0, bound=1.0, steps=3, output_scale=[0.5], buf_decay=[0.0]
+            ... )
+            >>> stream.row_variance()
+            array([1.    , 1.25  , 1.3125])
+        """
+        return np.cumsum(self._responses() ** 2)
+
+    def _responses(self) -> NDArray[np.float64]:
+        """How much of a row of Z is in a row, by the number of steps between them."""
         scales, decays = self.output_scale, self.buf_decay
-        buffers, total = np.zeros(len(scales)), 0.0
-        sums = np.empty(self.steps)
+        buffers, rows = np.zeros(len(scales)), np.empty(self.steps)
         for place in range(self.steps):
-            row = float(place == 0) - float(scales @ buffers)
-            buffers = decays * buffers + row
-            total += row
-            sums[place] = total
-        return np.cumsum(sums**2)
+            rows[place] = float(place == 0) - float(scales @ buffers)
+            buffers = decays * buffers + rows[place]
+        return rows
 
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return toeplitz_sensitivity(_coefficients_up(self.output_scale, self.buf_decay, self.steps), participation)

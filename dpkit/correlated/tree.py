@@ -95,6 +95,20 @@ class TreeNoise(NoiseStream):
             result += (ends >> level & 1) / (2.0 - 2.0**-level)
         return result
 
+    def row_variance(self) -> NDArray[np.float64]:
+        """Return the variance of each row by itself.
+
+        Returns:
+            float64, shape (steps,), in units of stddev²: it follows from how many nodes a step completes.
+
+        Example:
+            >>> TreeNoise(np.zeros(1), noise_multiplier=1.0, bound=1.0, steps=4).row_variance().round(3)
+            array([1.   , 1.   , 1.   , 1.381])
+        """
+        ends = np.arange(1, self.steps + 1)
+        levels = np.log2(ends & -ends).astype(np.int64)  # a step completes as many nodes above its leaf
+        return np.array([_row_variance(level) for level in range(self.steps.bit_length())])[levels]
+
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return tree_sensitivity(participation)
 
@@ -117,3 +131,18 @@ class TreeNoise(NoiseStream):
 def _children_weight(level: int) -> int:
     """The weight of the halves' estimates in that of their node: how well they know its sum."""
     return round(Fraction((1 << level) - 1, (2 << level) - 1) * ONE)
+
+
+def _row_variance(levels: int) -> float:
+    """The variance of a row that completes so many nodes: its leaf, their own draws, and the halves that they replace.
+
+    The estimate of the last node is w (left + right) + (1 - w) own, and so on down its right halves; all left halves,
+    of variance 1 / (2 - 2**-l), are taken back once.
+    """
+    share, total = 1.0, 0.0
+    for level in reversed(range(levels)):
+        weight = _children_weight(level + 1) / ONE
+        total += (share * (1.0 - weight)) ** 2
+        share *= weight
+        total += (share - 1.0) ** 2 / (2.0 - 2.0**-level)
+    return total + share**2

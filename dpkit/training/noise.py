@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol, final
 
@@ -124,11 +125,13 @@ class StreamNoise:
     def __init__(self, stream: NoiseStream, participation: Participation) -> None:
         stream.event(participation)  # refuses one of another number of steps
         self._stream, self._participation = stream, participation
+        self._variances = stream.row_variance()
 
     def stddev(self, clip: Clip, step: int) -> float:
-        """See :class:`Noise`: that of the independent noise which the rows are made of."""
-        del clip, step
-        return self._stream.noise_multiplier * self._stream.bound
+        """See :class:`Noise`: that of the row; after the last, of the last."""
+        del clip
+        row = self._variances[min(step, len(self._variances) - 1)]
+        return math.sqrt(row) * self._stream.noise_multiplier * self._stream.bound
 
     def release(
         self, clipped: Clipped, clip: Clip, step: int, *, sampling: Sampling | None, ledger: Recorder | None

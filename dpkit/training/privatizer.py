@@ -25,8 +25,8 @@ from dpkit.training.state import (
     ledger_text,
     read_state,
     require_ledger,
+    require_sampling,
     restore_ledger,
-    restore_source,
     sampling_state,
 )
 from dpkit.training.step import NOTHING, Offer, Witness, gather, offered, require_apart, require_methods
@@ -298,7 +298,9 @@ class Privatizer:
             key: with ``noise``: the key that it was saved with.
 
         Raises:
-            StateError: the state is none, does not fit, or there is an open step; nothing has changed.
+            StateError: the state is none, does not fit, or there is an open step, or the sampling plan has been used:
+                make a new one. Nothing has changed.
+            ParameterError: the sampling plan is another; nothing has changed.
             EntropyError: the stream of noise has been used, or the key is wrong; nothing has changed.
             accountants.errors.AccountingError: the ledger's text is broken, or a budget refuses its entries.
 
@@ -317,8 +319,11 @@ class Privatizer:
         if (saved["bound"] is not None) != isinstance(self._clip, AdaptiveClip):
             raise StateError("clip must be an AdaptiveClip exactly if the saved one was, got the opposite")
         require_ledger(self._ledger, saved["ledger"])
+        require_sampling(self._sampling, saved["sampling"])
         if self._processes.first:
-            restore_source(self._sampling, saved["sampling"], lambda: self._noise.restore(bytes.fromhex(saved["noise"]), key))
+            self._noise.restore(bytes.fromhex(saved["noise"]), key)
+            if self._sampling is not None:
+                self._sampling.load_state_dict(saved["sampling"])
         restore_ledger(self._ledger, saved["ledger"])
         if isinstance(self._clip, AdaptiveClip):
             self._clip = replace(self._clip, initial=saved["bound"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dpkit.errors import StateError
@@ -13,8 +13,8 @@ __all__ = [
     "ledger_text",
     "read_state",
     "require_ledger",
+    "require_sampling",
     "restore_ledger",
-    "restore_source",
     "sampling_state",
 ]
 
@@ -102,31 +102,24 @@ def sampling_state(sampling: Any) -> Any:
     return sampling.state_dict()
 
 
-def restore_source(sampling: Any, state: Any, restore_noise: Callable[[], None]) -> None:
-    """Restore sampling and noise, or neither.
-
-    Args:
-        sampling: the plan, or None.
-        state: its saved state, or None.
-        restore_noise: restores the noise or raises.
+def require_sampling(sampling: Any, state: Any) -> None:
+    """Refuse a sampling plan that a saved one does not fit.
 
     Raises:
-        StateError: one was saved and none is there, or the other way round.
+        StateError: one was saved and none is there, or the other way round; or the plan has been used.
+        ParameterError: the plan is another.
     """
     if (sampling is None) != (state is None):
         raise StateError(
             f"sampling must be {'given' if sampling is None else 'None'}, as in the saved Privatizer, got the opposite"
         )
-    if sampling is None:
-        restore_noise()
-        return
-    before = sampling_state(sampling)
-    sampling.load_state_dict(state)
-    try:
-        restore_noise()
-    except Exception:
-        sampling.load_state_dict(before)
-        raise
+    if sampling is not None:
+        sampling_state(sampling)
+        getattr(sampling, "check_state", _accept)(state)
+
+
+def _accept(state: Any) -> None:
+    """A plan of someone else says what it refuses when it is loaded."""
 
 
 def _rows(ledger: Any) -> Any:

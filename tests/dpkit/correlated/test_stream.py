@@ -538,3 +538,30 @@ def test_a_stream_says_what_it_is_without_its_noise():
     assert shown == "TreeNoise(noise_multiplier=1.0, bound=1.0, steps=16, remaining=16, secure=False)"
     with pytest.raises(TypeError, match="abstract"):
         NoiseStream(np.zeros(1), 1.0, 1.0, 4, None, drift=Fraction(0))
+
+
+@EACH
+@pytest.mark.parametrize("steps", [1, 2, 7, 16])
+def test_variances_are_those_of_the_linear_map(kind, steps):
+    """The map from rows of Z to rows, and to their sums, read off by drawing unit vectors."""
+    stream = (
+        _make(kind, steps=steps)
+        if kind != "banded"
+        else BandedNoise(np.zeros(3), noise_multiplier=1.0, bound=1.0, steps=steps, bands=min(steps, 4))
+    )
+    most, size = 2 * steps + 1, 1 << 40
+    drawn, kept, rows, count = 0, (), [], 0
+
+    def draw():
+        nonlocal count
+        count += 1
+        unit = np.zeros(most, dtype=np.int64)
+        unit[count - 1] = size
+        return unit
+
+    for drawn in range(steps):
+        row, kept = stream._advance(drawn, kept, draw)
+        rows.append(row / size)
+    weights = np.array(rows)
+    np.testing.assert_allclose(stream.row_variance(), (weights**2).sum(1), rtol=1e-7)
+    np.testing.assert_allclose(stream.prefix_variance(), (np.cumsum(weights, 0) ** 2).sum(1), rtol=1e-7)

@@ -194,6 +194,23 @@ def test_an_empty_batch_and_a_forgotten_release():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_a_gradient_is_good_for_one_step():
+    """What a release wrote is taken back by the next backward; a gradient of the user's own is not."""
+    model = build()
+    with private(model) as step:
+        step.release()
+        step.backward(losses_of(model(torch.ones(2, 4))))
+        assert all(p.grad is None for p in model.parameters())
+        step.release()
+        model[0].weight.grad = torch.ones_like(model[0].weight)
+        with pytest.raises(LossError):
+            step.backward(losses_of(model(torch.ones(2, 4))).mean())
+        assert model[0].bias.grad is not None  # a call that fails changes nothing
+        step.backward(losses_of(model(torch.ones(2, 4))))
+        assert model[0].weight.grad.eq(1).all()
+        assert model[0].bias.grad is None
+
+
 def test_a_sum_is_released_once():
     model = build()
     with quiet(model) as step:
