@@ -107,7 +107,8 @@ class TreeNoise(NoiseStream):
         """
         ends = np.arange(1, self.steps + 1)
         levels = np.log2(ends & -ends).astype(np.int64)  # a step completes as many nodes above its leaf
-        return np.array([_row_variance(level) for level in range(self.steps.bit_length())])[levels]
+        variances = np.array([_row_variance(level) for level in range(self.steps.bit_length())])
+        return np.asarray(variances[levels])
 
     def _sensitivity(self, participation: Participation) -> Sensitivity:
         return tree_sensitivity(participation)

@@ -83,11 +83,13 @@ GENERATORS = re.compile(
 )
 LAWS = ("normal", "uniform", "random", "exponential", "cauchy", "geometric", "log_normal", "bernoulli")
 METHODS = {"rvs", *(f"{law}_" for law in LAWS)}
-#: The only such names in the packages: the two sources themselves, and the demo's public digits and first weights.
+#: The only such names in the packages: the two sources themselves, the demo's public digits and first weights, and a
+#: device's generator where it is asked for, which is recorded as not secure.
 DRAWN = {
     "dpkit/entropy.py": {"os.urandom"},
     "secagg/prg.py": {"os.urandom"},
     "dpkit/demo/data.py": {"numpy.random.default_rng"},
+    "dpkit/training/noise.py": {"torch.Generator", "torch.randn"},
     "dpkit/demo/model.py": {"torch.random.fork_rng", "torch.random.manual_seed"},
 }
 
