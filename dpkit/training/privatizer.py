@@ -342,8 +342,8 @@ class Privatizer:
         if not parameters:
             raise ParameterError("model must have at least one trainable parameter, got none; unfreeze one")
         stddev = self._noise.stddev(self._clip, self._steps)
-        public = {"clip": repr(self._clip), "noise": stddev, "expected_batch_size": self._expected, "step": self._steps}
-        return offered(self._pending, parameters, public)
+        public = {"clip": repr(self._clip), "expected_batch_size": self._expected, "step": self._steps}
+        return offered(self._pending, parameters, {**public, "noise_stddev": stddev / self._expected})
 
     def _write(self, parameters: dict[str, nn.Parameter], noisy: dict[str, Tensor]) -> None:
         """Divide, and write every gradient, in this process and in all others."""
