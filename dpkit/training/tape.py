@@ -120,8 +120,7 @@ class Tape:
         """Before a call: refuse layers that mix examples or write them down, and remember what the layer holds."""
         if self._paused or module not in self._names:
             return
-        if module.training or torch.is_grad_enabled():  # a frozen backbone under no_grad mixes and writes all the same
-            _refuse_batch_statistics(self._names[module], module)
+        _refuse_batch_statistics(self._names[module], module)  # a frozen backbone under no_grad mixes all the same
         _refuse_table(self._names[module], module)
         if torch.is_grad_enabled() and _owns_trainable(module):
             _refuse_hooked_weights(self._names[module], module)

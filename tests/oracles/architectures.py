@@ -169,7 +169,8 @@ def _activated(draw, layer: nn.Module) -> nn.Module:
 def _over_features(draw, shape: tuple[int, ...]) -> nn.Module:
     """A block for (..., width)."""
     width = shape[-1]
-    kinds = ["linear"] * 4 + ["layer norm", "rms norm", "residual", "twice", "keyword", "own", "bilinear"]
+    kinds = ["linear"] * 4 + ["residual", "twice", "keyword", "own", "bilinear"]
+    kinds += ["layer norm", "rms norm"] * (width > 1)  # one number alone is normalised to a constant
     if len(shape) == 2:
         kinds += ["convolution over features"] + ["gru"] + ["attention"] * (width == 4)
     kind = draw(st.sampled_from(kinds))
@@ -251,9 +252,9 @@ def _model(draw, kind: str) -> tuple[nn.Module, tuple[int, ...]]:
     """A model of the kind, and the shape of one input."""
     if kind == "tokens":
         width, length = draw(st.integers(2, 4)), draw(st.integers(1, 4))
-        keeps = [_activated(draw, nn.Linear(width, width)) if draw(st.booleans()) else nn.LayerNorm(width)]
+        body = [_activated(draw, nn.Linear(width, width)) if draw(st.booleans()) else nn.LayerNorm(width)]
         padding = draw(st.sampled_from([None, 1]))
-        return Tokens(width, nn.Sequential(*keeps), padding=padding, tied=draw(st.booleans())), (length,)
+        return Tokens(width, nn.Sequential(*body), padding=padding, tied=draw(st.booleans())), (length,)
     if kind == "features":
         shape = (*draw(st.lists(st.integers(1, 4), max_size=2)), draw(st.integers(1, 4)))
         blocks, _ = _chain(draw, shape, _over_features, draw(st.integers(1, 3)))

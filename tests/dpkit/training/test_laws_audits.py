@@ -176,6 +176,16 @@ def test_batch_normalisation_anywhere_is_refused(case, rows, place):
     clipped_sum(tape, losses, FlatClip(1.0))
 
 
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_frozen_backbone_may_not_take_statistics_of_the_batch(mode):
+    """It holds none, so that it takes the batch's in evaluation mode too, and without gradients nothing is recorded."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)).requires_grad_(False)
+    model = nn.Sequential(backbone, nn.Linear(4, 2)).train(mode == "train")
+    with record(model), torch.no_grad(), pytest.raises(CoverageError, match=r"layer '0\.1' \(BatchNorm1d\)"):
+        model[1](backbone(torch.randn(5, 3)))
+
+
 @given(architectures(dtypes=(torch.float32, torch.float64)), st.integers(1, 5))
 def test_nothing_of_the_model_or_of_torch_is_changed(case, rows):
     model, batch = case.model, case.batch(rows)
