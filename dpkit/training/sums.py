@@ -149,6 +149,7 @@ def _formed(
     with tape.paused():
         signals = _signals(losses, [use for use, _ in calls])
         done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
+        del signals
         with torch.no_grad():
             if verify:
                 require_exact(done, len(losses))
@@ -194,12 +195,16 @@ def _signals(losses: Tensor, uses: Sequence[Use]) -> list[dict[int, Tensor]]:
     ]
 
 
-def _parts(calls: Sequence[Call], rows: int, slots: Tensor | None, count: int, method: Method) -> list[Part]:
-    """The parts of all parameters, one for each: gradients of several calls, or rows of a unit, are added first."""
+def _parts(calls: list[Call], rows: int, slots: Tensor | None, count: int, method: Method) -> list[Part]:
+    """The parts of all parameters, one for each: gradients of several calls, or rows of a unit, are added first.
+
+    The list of calls is used up, so that what a part does not hold is free before the next one is formed.
+    """
     asked = [id(parameter) for _, wanted, _ in calls for parameter in wanted]
     parts: list[Part] = []
     formed: dict[int, list[Dense | Table]] = {}
-    for use, wanted, signals in calls:
+    while calls:
+        use, wanted, signals = calls.pop(0)
         dense = method != "auto" or slots is not None or any(asked.count(id(parameter)) > 1 for parameter in wanted)
         for part in answer(use, wanted, signals, rows, dense=dense, one_by_one=method == "loop"):
             if dense and isinstance(part, Dense | Table):
