@@ -185,7 +185,7 @@ class Privatizer:
         if check:
             require_independent(self._tape, losses)
         verify = check and self._method != "loop"
-        part = clip_and_count(self._tape, losses, self._clip, units, self._method, verify=verify)
+        part = clip_and_count(self._tape, losses, self._clip, units, self._method, verify=verify, clear=True)
         self._pending = self._pending.joined(*part, units_now)
         self._checked = self._checked or check
         self._tape.clear()

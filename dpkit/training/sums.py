@@ -23,7 +23,7 @@ from dpkit.training.precision import full_precision
 from dpkit.training.tape import Tape, Use
 from dpkit.training.weights import Clip, require_clip, require_names, weights
 
-__all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "require_losses"]
+__all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "require_losses", "weighted_sums"]
 
 Method = Literal["auto", "instantiate", "loop"]
 METHODS: tuple[str, ...] = ("auto", "instantiate", "loop")
@@ -94,6 +94,7 @@ def clip_and_count(
     method: Method = "auto",
     *,
     verify: bool = False,
+    clear: bool = False,
 ) -> tuple[Bounded, int]:
     """The clipped sum, and what an :class:`~dpkit.adaptive.AdaptiveClip` counts.
 
@@ -104,6 +105,7 @@ def clip_and_count(
         units: see there.
         method: see there.
         verify: compare the fast gradients of a few examples with those of one call for each example.
+        clear: clear the tape once the graph is freed, so that each layer's input is free as soon as it was used.
 
     Returns:
         The sum; and twice the centred count of norms within the bound: of those within, less of the others.
@@ -122,7 +124,7 @@ def clip_and_count(
     found: dict[int, Tensor] = {}
     twice = 0
     if len(losses):
-        parts = _formed(tape, losses, slots, count, method, verify=verify)
+        parts = _formed(tape, losses, slots, count, method, verify=verify, clear=clear)
         with torch.no_grad(), full_precision(losses.device):
             names = {id(value): name for name, value in tape.parameters().items()}
             found, squares = weighted_sums(parts, clip, [names[id(part.parameter)] for part in parts], count)
@@ -135,7 +137,7 @@ def clip_and_count(
 
 
 def _formed(
-    tape: Tape, losses: Tensor, slots: Tensor | None, count: int, method: Method, *, verify: bool
+    tape: Tape, losses: Tensor, slots: Tensor | None, count: int, method: Method, *, verify: bool, clear: bool
 ) -> list[Part]:
     """The parts of the gradients of those parameters that the losses depend on."""
     calls = assign(tape, losses)
@@ -149,7 +151,9 @@ def _formed(
     with tape.paused():
         signals = _signals(losses, [use for use, _ in calls])
         done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
-        del signals
+        del calls, signals
+        if clear:
+            tape.clear()
         with torch.no_grad():
             if verify:
                 require_exact(done, len(losses))
