@@ -202,7 +202,7 @@ class Privatizer:
             do not record it again. With ``noise`` its event is that of all steps together.
 
         Raises:
-            StateError: the Privatizer is closed, or has a sampling and no draw of it is open.
+            StateError: the Privatizer is closed, no draw of its sampling is open, or another process has failed.
             ParameterError: no parameter is trainable, or the schedule gave a number that is not > 0.
             BoundError: with ``noise``: the trainable parameters are not those that the stream was made for.
         """

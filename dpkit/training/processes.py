@@ -172,8 +172,8 @@ def _require_alone(error: type[DPKitError]) -> None:
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         raise error(
             f"process_group must be given where torch.distributed has {dist.get_world_size()} processes, got None; "
-            "give torch.distributed.group.WORLD (which is None before init_process_group), or new_group([rank]) to a "
-            "process that trains by itself"
+            "give torch.distributed.group.WORLD (which is None before init_process_group), or a group of this process "
+            "alone: new_group([rank], use_local_synchronization=True)"
         )
 
 
