@@ -224,10 +224,20 @@ def _over_space(draw, shape: tuple[int, ...]) -> nn.Module:
         return _activated(draw, layer)
     if kind == "transposed":
         groups = draw(st.sampled_from([g for g in (1, 2) if channels % g == 0]))
-        stride = draw(st.integers(1, 2))
-        extra = draw(st.integers(0, stride - 1))
-        bias = draw(st.booleans())
-        return transposed(channels, 2 * groups, 2, stride=stride, output_padding=extra, groups=groups, bias=bias)
+        kernel, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+        stride = draw(st.integers(1, 2 if max(space) < 6 else 1))
+        reach = dilation * (kernel - 1)
+        return transposed(
+            channels,
+            2 * groups,
+            kernel,
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            padding=draw(st.integers(0, 1 if (min(space) - 1) * stride + reach > 2 else 0)),
+            output_padding=draw(st.integers(0, max(stride, dilation) - 1)),
+            bias=draw(st.booleans()),
+        )
     made: dict[str, Callable[[], nn.Module]] = {
         "group norm": lambda: nn.GroupNorm(draw(st.sampled_from([g for g in (1, 2) if channels % g == 0])), channels),
         "instance norm": lambda: instance(channels, affine=True),
