@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
 from accountants.events import Event
@@ -29,7 +28,7 @@ from dpkit.training.state import (
     restore_ledger,
     sampling_state,
 )
-from dpkit.training.step import NOTHING, Offer, Witness, gather, offered, require_apart, require_methods
+from dpkit.training.step import NOTHING, Offer, Witness, gather, offered, require_apart, require_methods, write_means
 from dpkit.training.sums import METHODS, Method, clip_and_count, require_losses
 from dpkit.training.tape import Tape
 from dpkit.training.weights import Clip, require_clip
@@ -223,13 +222,14 @@ class Privatizer:
 
         try:
             event, secure, self._clip, seen = self._processes.performed("noise", act)
-        except BaseException:
-            if not any(self._processes.gathered("what became of the noise", lambda: bool(witness.seen))):
+        except BaseException as error:
+            recorded = any(self._processes.gathered("what became of the noise", lambda: bool(witness.seen)))
+            if isinstance(error, Exception) and not recorded:
                 self._pending, self._drawn = pending, drawn
             raise
         self._steps, self._latest = self._steps + 1, stddev
         self._processes.gathered("account", lambda: None if self._processes.first else witness.copy(seen))
-        self._write(parameters, noisy)
+        self._written = write_means(parameters, noisy, self._expected, self._processes)
         return Release({name: value.grad for name, value in parameters.items()}, event, secure)
 
     @property
@@ -344,17 +344,6 @@ class Privatizer:
         stddev = self._noise.stddev(self._clip, self._steps)
         public = {"clip": repr(self._clip), "expected_batch_size": self._expected, "step": self._steps}
         return offered(self._pending, parameters, {**public, "noise_stddev": stddev / self._expected})
-
-    def _write(self, parameters: dict[str, nn.Parameter], noisy: dict[str, Tensor]) -> None:
-        """Divide, and write every gradient, in this process and in all others."""
-        means = {
-            name: (noisy[name] / self._expected).to(value) if noisy else torch.empty_like(value)
-            for name, value in parameters.items()
-        }
-        self._processes.spread([value.detach() for value in means.values()])
-        for name, parameter in parameters.items():
-            parameter.grad = means[name].detach()
-        self._written = {name: weakref.ref(value.grad) for name, value in parameters.items() if value.grad is not None}
 
     def _take_back(self) -> None:
         """Remove the gradients of the latest release, which the optimizer has had its chance to use."""

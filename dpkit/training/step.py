@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -26,6 +27,7 @@ __all__ = [
     "offered",
     "require_apart",
     "require_methods",
+    "write_means",
 ]
 
 
@@ -167,6 +169,30 @@ def require_apart(units: Sequence[frozenset[int] | None]) -> None:
             "units must not be in two backward calls of one release, of one process or of two: each would be clipped "
             "by itself, and together they exceed the bound; put all examples of a unit into one call"
         )
+
+
+def write_means(
+    parameters: dict[str, nn.Parameter], noisy: dict[str, Tensor], expected: float, processes: Processes
+) -> dict[str, weakref.ref[Tensor]]:
+    """Divide the noisy sum, and write every gradient, in this process and in all others.
+
+    Args:
+        parameters: the trainable parameters by name; each ``p.grad`` is overwritten.
+        noisy: the noisy sum by name in the first process; empty in the others.
+        expected: what to divide by.
+        processes: who takes part.
+
+    Returns:
+        The gradients that were written, by name, as weak references: whether they are still there can be seen.
+    """
+    means = {
+        name: (noisy[name] / expected).to(value).detach() if noisy else torch.empty_like(value).detach()
+        for name, value in parameters.items()
+    }
+    processes.spread(list(means.values()))
+    for name, parameter in parameters.items():
+        parameter.grad = means[name]
+    return {name: weakref.ref(mean) for name, mean in means.items()}
 
 
 def require_methods(name: str, value: object, methods: tuple[str, ...], example: str) -> None:

@@ -150,7 +150,7 @@ def _formed(
         use.require_unchanged()
     with tape.paused():
         signals = _signals(losses, [use for use, _ in calls])
-        done = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
+        done: list[Call] = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
         del calls, signals
         if clear:
             tape.clear()
