@@ -8,7 +8,8 @@ which sees the signals :math:`g` and is answered with the inputs :math:`x`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dpkit.training.calls import input_of, is_among
-from dpkit.training.linear import TRAFFIC
+from dpkit.training.linear import TRAFFIC, Measure
 from dpkit.training.norms import working_dtype
-from dpkit.training.parts import Dense, Gram, Part
+from dpkit.training.parts import Dense, Part, Unformed
 from dpkit.training.routes import Route, fastest
+from dpkit.training.sequences import by_forming, by_products
 from dpkit.training.tape import Use
 
 __all__ = ["convolution", "transposed"]
@@ -70,38 +72,47 @@ def _bias_parts(layer: _Layer, outputs: Tensor, wanted: Collection[nn.Parameter]
 
 def _weight_part(layer: _Layer, padded: Tensor, outputs: Tensor, *, formed: bool) -> Part:
     """The weight's part by the fastest route, of those that form the gradients if that is asked for."""
-    routes = _routes(layer, padded, outputs)
+    routes = [route for route in _routes(layer, padded, outputs) if not formed or route.name in ("kernel", "patches")]
     setting = (type(layer).__name__, layer.weight.shape, layer.stride, layer.dilation, layer.groups)
-    return fastest(setting, [route for route in routes if route.name != "gram"] if formed else routes, padded, outputs)
+    return fastest(setting, routes, padded, outputs)
 
 
 def _routes(layer: _Layer, padded: Tensor, outputs: Tensor) -> list[Route]:
-    """Inner products of positions, the kernel of a grouped convolution, or patches written out."""
+    """Form the gradients, by the kernel of a grouped convolution or from patches; or only take norms, as there."""
     weight = cast("nn.Parameter", layer.weight)
-    positions, patch = outputs[0, 0].numel(), weight[0].numel()
-    entries, channels, size = weight.numel(), weight.shape[0] // layer.groups, padded.element_size()
+    rows, positions, patch, entries = len(outputs), outputs[0, 0].numel(), weight[0].numel(), weight.numel()
+    size, channels = padded.element_size(), weight.shape[0] // layer.groups
     multiplied, copied = float((positions + TRAFFIC) * entries), size * layer.groups * positions * patch
-    products = float(2 * layer.groups * positions**2 * (patch + channels))
+    products, tables = 2.0 * layer.groups * positions**2 * (patch + channels), 16 * layer.groups * positions**2
 
-    def by_kernel(seen: Tensor, back: Tensor) -> Part:
-        return Dense(weight, _weight_gradient(layer, seen, back, len(back)))
+    def unformed(measure: Measure, row_bytes: int) -> Callable[[Tensor, Tensor], Part]:
+        return lambda seen, back: Unformed(weight, seen, back, sequence, measure, contract, row_bytes)
 
-    def by_patches(seen: Tensor, back: Tensor) -> Part:
-        formed = _channels(layer, back) @ _patches(layer, seen, back)
-        shape = (len(back), weight.shape[0], *layer.kernel_size, weight.shape[1])
-        return Dense(weight, formed.view(shape).movedim(-1, 2))
+    def sequence(seen: Tensor, back: Tensor) -> tuple[Tensor, Tensor]:
+        return _patches(layer, seen, back), _channels(layer, back).mT
 
-    def by_gram(seen: Tensor, back: Tensor) -> Part:
-        def contract(source: Tensor, weighted: Tensor) -> Tensor:
-            return _weight_gradient(layer, source, weighted.mT.reshape(back.shape), 1)[0]
+    def contract(source: Tensor, weighted: Tensor) -> Tensor:
+        return _weight_gradient(layer, source, weighted, 1)[0]
 
-        return Gram(weight, _patches(layer, seen, back), _channels(layer, back).mT, seen, contract)
-
+    by_kernel, by_patches = partial(_by_kernel, layer), partial(_by_patches, layer)
     return [
         Route("kernel", multiplied * _MANY_POSITIONS / max(positions, 1), size * entries, by_kernel),
         Route("patches", multiplied, size * entries + copied, by_patches),
-        Route("gram", products, copied, by_gram),
+        Route("gram", products, (tables + copied) // rows, unformed(by_products, tables + copied)),
+        Route("passing", 2.0 * positions * entries, 0, unformed(by_forming, size * entries + copied)),
     ]
+
+
+def _by_kernel(layer: _Layer, padded: Tensor, outputs: Tensor) -> Dense:
+    """Gradients of all rows, as groups of one convolution's."""
+    return Dense(cast("nn.Parameter", layer.weight), _weight_gradient(layer, padded, outputs, len(outputs)))
+
+
+def _by_patches(layer: _Layer, padded: Tensor, outputs: Tensor) -> Dense:
+    """Gradients of all rows, from patches that are written out."""
+    formed = _channels(layer, outputs) @ _patches(layer, padded, outputs)
+    shape = (len(outputs), layer.weight.shape[0], *layer.kernel_size, layer.weight.shape[1])
+    return Dense(cast("nn.Parameter", layer.weight), formed.view(shape).movedim(-1, 2))
 
 
 def _padded(layer: nn.Conv2d, inputs: Tensor) -> Tensor:

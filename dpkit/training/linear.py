@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import cast
+from typing import TypeAlias, cast
 
 from torch import Tensor, nn
 
 from dpkit.training.calls import input_of, is_among
 from dpkit.training.norms import working_dtype
-from dpkit.training.parts import Dense, Gram, Outer, Part
+from dpkit.training.parts import Dense, Outer, Part, Unformed
 from dpkit.training.routes import Route, fastest
+from dpkit.training.sequences import by_forming, by_products
 from dpkit.training.tape import Use
 
-__all__ = ["TRAFFIC", "linear"]
+__all__ = ["TRAFFIC", "Measure", "linear"]
+
+Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 # One read or write of a formed gradient's entry costs about as much as 16 multiplications (timed on two x86 cores).
 TRAFFIC = 16
@@ -50,15 +53,17 @@ def linear(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: b
 
 
 def _routes(weight: nn.Parameter, inputs: Tensor) -> list[Route]:
-    """The norm from inner products of positions, or from the gradients themselves."""
-    positions, entries, size = inputs.shape[1], weight.numel(), inputs.element_size()
+    """Form the gradients; or only take their norms, from inner products of positions or from the gradients."""
+    (rows, positions), entries, size = inputs.shape[:2], weight.numel(), inputs.element_size()
+    tables, formed = 16 * positions**2, size * entries
 
-    def by_gram(seen: Tensor, back: Tensor) -> Part:
-        return Gram(weight, seen[:, None], back[:, None], seen, _contract)
+    def unformed(measure: Measure, row_bytes: int) -> Callable[[Tensor, Tensor], Part]:
+        return lambda seen, back: Unformed(weight, seen, back, _grouped, measure, _contract, row_bytes)
 
     return [
-        Route("gram", 2 * positions**2 * (weight.shape[0] + weight.shape[1]), 0, by_gram),
-        Route("formed", (positions + TRAFFIC) * entries, size * entries, partial(_formed, weight)),
+        Route("formed", (positions + TRAFFIC) * entries, formed, partial(_formed, weight)),
+        Route("gram", 2 * positions**2 * sum(weight.shape), tables // rows, unformed(by_products, tables)),
+        Route("passing", 2 * positions * entries, formed // rows, unformed(by_forming, formed)),
     ]
 
 
@@ -67,11 +72,16 @@ def _formed(weight: nn.Parameter, inputs: Tensor, outputs: Tensor) -> Dense:
     return Dense(weight, outputs.mT @ inputs)
 
 
+def _grouped(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as one group."""
+    return inputs[:, None], outputs[:, None]
+
+
 def _sequence(tensor: Tensor) -> Tensor:
     """Shape (rows, positions, width), one position where there are only rows."""
     return tensor.flatten(1, -2) if tensor.dim() > 2 else tensor[:, None]
 
 
 def _contract(inputs: Tensor, signals: Tensor) -> Tensor:
-    """Sum over rows and positions of the outer products; shapes (rows, T, in), (rows, 1, T, out) -> (out, in)."""
-    return signals.flatten(0, 2).mT @ inputs.flatten(0, 1)
+    """Sum over rows and positions of the outer products; shapes (rows, T, in), (rows, T, out) -> (out, in)."""
+    return signals.flatten(0, 1).mT @ inputs.flatten(0, 1)

@@ -1,8 +1,9 @@
 r"""Norms of per-example gradients, and the coefficients that clip them.
 
-Rounding, once for all routes. Squares are summed in float32 over runs of 64 entries and in float64 beyond, so a norm
-is off by at most 33 units of :math:`2^{-24}` relatively; coefficient, product and cast add at most 4. A coefficient
-aims at :math:`(1 - 2^{-18})` times the bound, 64 units below it: a contribution stays below the bound after rounding.
+Rounding, once for all routes. Squares are summed in float32 over runs of 32 entries and in float64 beyond, so a norm
+is off by at most 17 units of :math:`2^{-24}` relatively, and a product of two norms by 34; coefficient, product and
+cast add at most 4. A coefficient aims at :math:`(1 - 2^{-18})` times the bound, 64 units below it: a contribution stays
+below the bound after rounding.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 __all__ = ["SHRINK", "coefficients", "normalizers", "squared_norms", "working_dtype"]
 
 SHRINK = 1.0 - 2.0**-18
-_RUN = 64
+_RUN = 32
 # Between these a float32 run can neither overflow nor lose what matters: squares of entries below 1e-19 vanish, and
 # even 1e12 of them weigh less than 1e-6 of a norm of 1e-7.
 _SAFE_LOW, _SAFE_HIGH = 1e-7, 1e15

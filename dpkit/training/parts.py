@@ -8,18 +8,19 @@ example and the weighted sum of the :math:`K` over the examples, with or without
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final
 
 import torch
 from torch import Tensor, nn
 
 from dpkit.training.norms import squared_norms
+from dpkit.training.sequences import product_of_norms
 
-__all__ = ["Dense", "Gram", "Outer", "Part", "Table", "added"]
+__all__ = ["Dense", "Outer", "Part", "Table", "Unformed", "added"]
 
-# What the inner products of all positions of some rows may take: about a cache.
-_PRODUCT_BYTES = 1 << 20
+# What measuring some rows at a time may take: about a cache.
+_CACHE_BYTES = 1 << 22
 
 
 class Part(Protocol):
@@ -89,7 +90,7 @@ class Outer:
 
     def squares(self) -> Tensor:
         """See :class:`Part`."""
-        return _squared_product(self.inputs, self.signals)
+        return product_of_norms(self.inputs, self.signals).square()
 
     def without(self, rows: Tensor) -> Outer:
         """See :class:`Part`."""
@@ -102,51 +103,35 @@ class Outer:
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
-class Gram:
-    r"""Several positions: :math:`\|K\|^2 = \sum_{t,s} (a_t \cdot a_s)(g_t \cdot g_s)`, K not formed (Li et al. 2022).
+class Unformed:
+    """Several positions: norms are measured some rows at a time, and nothing is formed for all of them.
 
-    The sum cancels: where :math:`\|K\|` is far below :math:`S = \|a\|\,\|g\|`, float32 could see a norm of zero and
-    clipping would bound nothing. So the worst rounding error of this sum and of ``contract`` together, at most
-    :math:`(in + out + 2T + 8)\, u\, S^2`, is added; :math:`S^2`, an upper bound by Cauchy-Schwarz, is answered where
-    the factors are so small or large that their products leave the range of float32.
-
-    ``inputs`` has shape (rows, groups, T, in), ``signals`` (rows, groups, T, out); ``contract`` maps ``source``, of
-    shape (rows, ...), and weighted signals to the sum of the gradients.
+    ``source`` and ``signals`` have shape (rows, ...). ``sequence`` makes inputs and signals of shape (rows, groups, T,
+    width) of some of their rows, ``measure`` the squares of those (see sequences), and ``contract`` maps ``source`` and
+    weighted signals to the sum of the gradients. ``row_bytes`` is what measuring takes for a row.
     """
 
     parameter: nn.Parameter
-    inputs: Tensor
-    signals: Tensor
     source: Tensor
+    signals: Tensor
+    sequence: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    measure: Callable[[Tensor, Tensor], Tensor]
     contract: Callable[[Tensor, Tensor], Tensor]
+    row_bytes: int
 
     def squares(self) -> Tensor:
         """See :class:`Part`."""
-        inputs, signals = squared_norms(self.inputs), squared_norms(self.signals)
-        ceiling = (
-            inputs * signals if self.inputs.dtype != torch.float64 else _squared_product(self.inputs, self.signals)
-        )
-        terms = self.inputs.shape[3] + self.signals.shape[3] + 2 * self.inputs.shape[2] + 8
-        guard = terms * torch.finfo(self.inputs.dtype).eps / 2 * ceiling
-        answer = torch.minimum(self._products().clamp(min=0.0) + guard, ceiling)
-        usable = _within(inputs, 1e-20, 1e30) & _within(signals, 1e-20, 1e30) & _within(ceiling, 1e-30, 1e30)
-        return torch.where(usable, answer, ceiling)
+        some = max(1, _CACHE_BYTES // max(1, self.row_bytes))
+        pieces = zip(torch.split(self.source, some), torch.split(self.signals, some), strict=True)
+        return torch.cat([self.measure(*self.sequence(source, signals)) for source, signals in pieces])
 
-    def without(self, rows: Tensor) -> Gram:
+    def without(self, rows: Tensor) -> Unformed:
         """See :class:`Part`."""
-        inputs, signals, source = (_zeroed(tensor, rows) for tensor in (self.inputs, self.signals, self.source))
-        return Gram(self.parameter, inputs, signals, source, self.contract)
+        return replace(self, source=_zeroed(self.source, rows), signals=_zeroed(self.signals, rows))
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """See :class:`Part`."""
         return self.contract(self.source, _weighted(self.signals, weights))
-
-    def _products(self) -> Tensor:
-        """The sum over all pairs of positions, float64 of shape (rows,), some rows at a time to stay in the cache."""
-        groups, positions = self.inputs.shape[1:3]
-        some = max(1, _PRODUCT_BYTES // max(1, 2 * groups * positions**2 * self.inputs.element_size()))
-        pairs = zip(torch.split(self.inputs, some), torch.split(self.signals, some), strict=True)
-        return torch.cat([((a @ a.mT) * (g @ g.mT)).sum((1, 2, 3), dtype=torch.float64) for a, g in pairs])
 
 
 @final
@@ -234,19 +219,6 @@ def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
     return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
 
 
-def _squared_product(inputs: Tensor, signals: Tensor) -> Tensor:
-    """Product of the squared norms of two rows, float64; no factor is squared alone where float64 could lose it."""
-    if inputs.dtype != torch.float64:
-        return squared_norms(inputs) * squared_norms(signals)
-    norms, peaks = [], []
-    for flat in (inputs.flatten(1), signals.flatten(1)):
-        peak = torch.linalg.vector_norm(flat, float("inf"), dim=1)
-        norms.append(torch.linalg.vector_norm(flat / torch.where(peak == 0, 1.0, peak)[:, None], dim=1))
-        peaks.append(peak)
-    product: Tensor = norms[0] * norms[1] * (peaks[0] * peaks[1])
-    return product.square()
-
-
 def _weighted(signals: Tensor, weights: Tensor) -> Tensor:
     r"""Signals times weights (float64, shape (rows,)); rows that would come near subnormal numbers are zero.
 
@@ -264,8 +236,3 @@ def _weighted(signals: Tensor, weights: Tensor) -> Tensor:
 def _zeroed(tensor: Tensor, rows: Tensor) -> Tensor:
     """A copy with zeros in these rows: multiplying by zero would keep what is not finite."""
     return tensor.masked_fill(rows.view(-1, *[1] * (tensor.dim() - 1)), 0.0)
-
-
-def _within(values: Tensor, low: float, high: float) -> Tensor:
-    """Where values lie strictly between; false for NaN."""
-    return (values > low) & (values < high)

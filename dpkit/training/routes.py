@@ -31,7 +31,8 @@ _TIMED_BYTES = 1 << 26
 _OPEN = 16.0
 # Below so many multiplications for all rows (about a millisecond) the estimate decides.
 _WORTH_TIMING = 1 << 23
-_REPEATS = 3
+_TURNS = 3
+_BEHIND = 3.0
 _MOST_CHOICES = 4096
 
 _choices: dict[Hashable, str] = {}
@@ -76,7 +77,8 @@ def fastest(layer: Hashable, routes: Sequence[Route], inputs: Tensor, signals: T
     bucket, threads = rows.bit_length(), torch.get_num_threads()
     key = (layer, names, bucket, inputs.shape[1:], signals.shape[1:], signals.dtype, signals.device, threads)
     if key not in _choices:
-        _remember(key, min(open_routes, key=lambda route: _seconds(route, inputs, signals)).name)
+        seconds = _seconds(open_routes, inputs, signals)
+        _remember(key, min(seconds, key=seconds.__getitem__))
     return next(route for route in open_routes if route.name == _choices[key]).form(inputs, signals)
 
 
@@ -95,21 +97,34 @@ def _remember(key: Hashable, name: str) -> None:
         _choices.pop(next(iter(_choices)), None)
 
 
-def _seconds(route: Route, inputs: Tensor, signals: Tensor) -> float:
-    """The least time that forming a part, its norms and its sum takes on some rows of ones."""
-    rows = max(1, min(len(signals), _TIMED_BYTES // max(route.memory, 1)))
+def _seconds(routes: Sequence[Route], inputs: Tensor, signals: Tensor) -> dict[str, float]:
+    """The least time that each route takes on some rows of ones, by name; in turns, so that all meet the same machine.
+
+    A route that is far behind after the first turn gets no other.
+    """
+    most = max(route.memory for route in routes)
+    rows = max(1, min(len(signals), _TIMED_BYTES // max(most, 1)))
     some, back = (torch.ones_like(tensor[:rows]) for tensor in (inputs, signals))
-    weights = torch.ones(rows, dtype=torch.float64, device=signals.device)
-    best = float("inf")
-    for _ in range(_REPEATS):
-        _wait(signals.device)
-        start = time.perf_counter()
-        part = route.form(some, back)
-        part.squares()
-        part.weighted_sum(weights)
-        _wait(signals.device)
-        best = min(best, time.perf_counter() - start)
-    return best / rows
+    least = {route.name: _once(route, some, back) for route in routes}
+    ahead = [route for route in routes if least[route.name] <= _BEHIND * min(least.values())]
+    for _ in range(_TURNS - 1) if len(ahead) > 1 else ():
+        for route in ahead:
+            least[route.name] = min(least[route.name], _once(route, some, back))
+    return least
+
+
+def _once(route: Route, inputs: Tensor, signals: Tensor) -> float:
+    """Seconds for forming a part, its norms and its sum."""
+    weights = torch.ones(len(signals), dtype=torch.float64, device=signals.device)
+    alone = signals.device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time if alone else time.perf_counter  # the first does not count when others have the processor
+    _wait(signals.device)
+    start = clock()
+    part = route.form(inputs, signals)
+    part.squares()
+    part.weighted_sum(weights)
+    _wait(signals.device)
+    return clock() - start
 
 
 def _wait(device: torch.device) -> None:

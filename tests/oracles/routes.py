@@ -4,7 +4,12 @@ import pytest
 
 from dpkit.training import routes
 
-ROUTES = {"gram": {"gram"}, "kernel": {"kernel", "formed"}, "patches": {"patches", "formed"}}
+ROUTES = {
+    "gram": {"gram"},
+    "kernel": {"kernel", "formed"},
+    "patches": {"patches", "formed"},
+    "passing": {"passing"},
+}
 
 
 def forced(patch: pytest.MonkeyPatch, route: str) -> None:

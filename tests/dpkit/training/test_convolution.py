@@ -5,7 +5,7 @@ from torch import nn
 from dpkit.clip import FlatClip
 from dpkit.training import clipped_sum, record
 from dpkit.training.convolution import convolution, transposed
-from dpkit.training.parts import Gram
+from dpkit.training.parts import Unformed
 from tests.oracles.routes import ROUTES, forced
 from tests.oracles.training import losses_of
 
@@ -23,14 +23,14 @@ def test_an_output_size_is_honoured(route):
         torch.testing.assert_close(found, plain, rtol=1e-12, atol=1e-12)
 
 
-def test_deep_layers_take_inner_products_and_shallow_ones_do_not():
+def test_deep_layers_are_measured_and_shallow_ones_formed():
     deep, shallow = nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(1, 4, 3, padding=1)
-    for layer, size, is_gram in ((deep, 2, True), (shallow, 16, False)):
+    for layer, size, is_measured in ((deep, 2, True), (shallow, 16, False)):
         inputs = torch.randn(2, layer.in_channels, size, size)
         with record(layer) as tape:
             output = layer(inputs)
         (part,) = convolution(tape.uses[0], torch.ones_like(output), [layer.weight], False)
-        assert isinstance(part, Gram) == is_gram
+        assert isinstance(part, Unformed) == is_measured
 
 
 def test_only_what_is_wanted_is_answered():

@@ -3,7 +3,7 @@ from torch import nn
 
 from dpkit.training import record, routes
 from dpkit.training.linear import linear
-from dpkit.training.parts import Dense, Gram, Outer
+from dpkit.training.parts import Dense, Outer, Unformed
 from tests.oracles.training import losses_of
 
 
@@ -19,7 +19,7 @@ def test_gradients_too_large_to_form_are_not_formed(monkeypatch):
     layer, inputs = nn.Linear(6, 5), torch.zeros(10, 40, 6)
     assert kinds(layer, inputs) == [Dense]
     monkeypatch.setattr(routes, "_MOST_BYTES", 10 * 6 * 5 * 4 - 1)
-    assert kinds(layer, inputs) == [Gram]
+    assert kinds(layer, inputs) == [Unformed]
 
 
 def test_one_position_is_an_outer_product():

@@ -17,7 +17,7 @@ class Watched:
     def __init__(self, patch, seconds, costs=(LARGE, LARGE), memory=(4, 4)):
         self.formed, self.timed, self.parameter = [], [], nn.Parameter(torch.zeros(2))
         patch.setattr(routes, "_choices", {})
-        patch.setattr(routes, "_seconds", lambda route, *tensors: self.time(route.name, seconds))
+        patch.setattr(routes, "_once", lambda route, *tensors: self.time(route.name, seconds))
         rows = zip(("first", "second"), costs, memory, strict=True)
         self.routes = [Route(name, cost, size, self.form(name)) for name, cost, size in rows]
 
@@ -44,9 +44,15 @@ def test_the_fastest_is_found_once_for_each_shape(monkeypatch):
     assert watched.ask() == "second"
     seconds["second"] = 3.0  # another time would say otherwise: the choice stands
     assert [watched.ask(), watched.ask(rows=5), watched.ask(rows=7)] == ["second"] * 3
-    assert watched.timed == ["first", "second"]
+    assert watched.timed == ["first", "second"] * 3
     assert [watched.ask(rows=8), watched.ask(layer="other"), watched.ask(width=3)] == ["first"] * 3
-    assert watched.timed == ["first", "second"] * 4
+    assert watched.timed == ["first", "second"] * 12
+
+
+def test_what_is_far_behind_is_timed_once(monkeypatch):
+    watched = Watched(monkeypatch, {"first": 7.0, "second": 1.0})
+    assert watched.ask() == "second"
+    assert watched.timed == ["first", "second"]
 
 
 def test_as_many_choices_are_kept_as_allowed(monkeypatch):
@@ -55,7 +61,7 @@ def test_as_many_choices_are_kept_as_allowed(monkeypatch):
     for layer in ("one", "two", "three", "two", "one"):
         watched.ask(layer=layer)
     assert len(routes._choices) == 2
-    assert len(watched.timed) == 2 * 4
+    assert len(watched.timed) == 4 * 6
 
 
 def test_nothing_is_timed_where_bits_must_be_the_same_everywhere(monkeypatch):
@@ -91,7 +97,9 @@ def test_timing_sees_ones_and_few_rows(monkeypatch):
 
     data = torch.full((64, 2), float("nan"))
     monkeypatch.setattr(routes, "_TIMED_BYTES", 100)
-    assert 0.0 < routes._seconds(Route("only", LARGE, 10, form), data, data) < 1.0
+    found = routes._seconds([Route("one", LARGE, 10, form), Route("two", LARGE, 5, form)], data, data)
+    assert found.keys() == {"one", "two"}
+    assert all(0.0 < seconds < 1.0 for seconds in found.values())
     assert seen
     for tensors in seen:
         assert [tensor.tolist() for tensor in tensors] == [[[1.0, 1.0]] * 10] * 2
