@@ -223,8 +223,8 @@ class Privatizer:
         try:
             event, secure, self._clip, seen = self._processes.performed("noise", act)
         except BaseException as error:
-            recorded = any(self._processes.gathered("what became of the noise", lambda: bool(witness.seen)))
-            if isinstance(error, Exception) and not recorded:
+            spent = bool(witness.seen) or not isinstance(error, Exception)
+            if not any(self._processes.gathered("what became of the sum", lambda: spent)):
                 self._pending, self._drawn = pending, drawn
             raise
         self._steps, self._latest = self._steps + 1, stddev

@@ -59,7 +59,7 @@ def attempt(act):
     """What came of it: the name and the message of an error, or None."""
     try:
         act()
-    except Exception as error:  # noqa: BLE001 - which one it is, the tests ask
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - which one it is, the tests ask
         return [type(error).__name__, str(error)]
     return None
 
@@ -67,13 +67,13 @@ def attempt(act):
 class Refusing:
     """A ledger that refuses the record of a number."""
 
-    def __init__(self, number=0):
-        self.number, self.events = number, []
+    def __init__(self, number, error=RuntimeError):
+        self.number, self.error, self.events = number, error, []
 
     def record(self, release):
         if len(self.events) == self.number:
             self.number = -1
-            raise RuntimeError("row 17 is Ada's")
+            raise self.error("row 17 is Ada's")
         self.events.append(repr(release.event))
 
 
@@ -320,6 +320,20 @@ def noise_fails(world):
         private.backward(losses(model, records()[list(world.mine(range(5)))]))
         private.release()
     return [*seen, gradients(model), len(ledger.events)]
+
+
+@scenario
+def interrupted(world):
+    """The first process is interrupted before its record; then a release without rows, here and in a new Privatizer."""
+    model, ledger = build(), Refusing(-1 if world.rank else 0, KeyboardInterrupt)
+    with private_of(world, model, ledger=ledger) as private:
+        private.backward(losses(model, records()[list(world.mine(range(13)))]))
+        seen = [attempt(private.release), gradients(model)]
+        private.release()
+    seen.append(gradients(model))
+    with private_of(world, model) as private:
+        private.release()
+    return [*seen, gradients(model)]
 
 
 @scenario

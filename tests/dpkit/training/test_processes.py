@@ -255,6 +255,14 @@ def test_what_was_summed_before_noise_failed_is_not_summed_again(run):
     assert first[2:5:2] == [1, 2]
 
 
+def test_an_interrupted_sum_is_spent_everywhere(run):
+    for rank, answer in enumerate(run("interrupted")):
+        assert answer[0][0] == ("StateError" if rank else "KeyboardInterrupt")
+        assert rank == 0 or "Ada" not in answer[0][1]
+        assert answer[1] == UNWRITTEN
+        assert answer[2] == answer[3]
+
+
 def test_tensors_travel_in_the_order_of_their_indices(run):
     answers, expected = run("layouts"), alone("layouts")
     assert all(answer == expected for answer in answers)
