@@ -24,7 +24,7 @@ from dpkit.training.norms import working_dtype
 from dpkit.training.parts import Dense
 from dpkit.training.tape import Use, tensors_in
 
-__all__ = ["Axes", "batch_axes", "first_rows", "mixes_rows", "replay"]
+__all__ = ["Axes", "batch_axes", "first_rows", "mixes_rows", "replay", "with_tensors"]
 
 # what may be given to every example alike: nothing that can hold a tensor
 _PLAIN = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device, torch.memory_format)
@@ -92,7 +92,7 @@ def replay(
             given[i] = example.unsqueeze(axes.inputs[i] or 0)
 
         def outputs(parameters: _Answer) -> tuple[Tensor, ...]:
-            args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
+            args, kwargs = with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
             with use.casting():
                 found = tensors_in(functional_call(inner, parameters, args, kwargs))
             return tuple(found[i] for i in signals)
@@ -161,7 +161,7 @@ def first_rows(use: Use, signals: Mapping[int, Tensor], rows: int, count: int) -
     axes = batch_axes(use, rows, signals)
     tensors = [tensor.detach() for tensor in tensors_in((use.args, use.kwargs))]
     given = [t if axis is None else t.narrow(axis, 0, count) for t, axis in zip(tensors, axes.inputs, strict=True)]
-    args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
+    args, kwargs = with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
     cut = {i: signal.narrow(axes.outputs[i], 0, count) for i, signal in signals.items()}
     shapes = tuple(cut[i].shape if i in cut else shape for i, shape in enumerate(use.outputs))
     return replace(use, args=args, kwargs=kwargs, outputs=shapes), cut
@@ -188,7 +188,7 @@ def mixes_rows(use: Use, rows: int) -> bool:
     before = torch.get_rng_state()
     answers = []
     for given in (tensors, alone):
-        args, kwargs = _with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
+        args, kwargs = with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
         with torch.no_grad(), use.casting():
             answers.append(tensors_in(use.module.forward(*args, **kwargs)))
     if not torch.equal(before, torch.get_rng_state()):
@@ -235,14 +235,14 @@ def _names(module: nn.Module, wanted: Collection[nn.Parameter]) -> dict[str, nn.
     return {f"layer.{name}": value for name, value in module.named_parameters() if id(value) in chosen}
 
 
-def _with_tensors(tree: Any, take: Callable[[], Tensor]) -> Any:
+def with_tensors(tree: Any, take: Callable[[], Tensor]) -> Any:
     """The same nested structure with its tensors, in order, replaced by those that ``take`` gives."""
     if isinstance(tree, Tensor):
         return take()
     if isinstance(tree, dict):
-        return {key: _with_tensors(value, take) for key, value in tree.items()}
+        return {key: with_tensors(value, take) for key, value in tree.items()}
     if type(tree) in (tuple, list):
-        return type(tree)(_with_tensors(value, take) for value in tree)
+        return type(tree)(with_tensors(value, take) for value in tree)
     if tree is not None and not isinstance(tree, _PLAIN):
         raise CoverageError(
             f"an argument of type {type(tree).__name__} cannot be cut into examples, and it may hold several of them; "

@@ -86,3 +86,24 @@ def test_only_the_first_examples_are_called_one_by_one(monkeypatch):
         require_exact(calls, 50)
     assert seen == [1, 1, 1, 1]
     assert dataclasses.is_dataclass(calls[0][0])
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (nn.Sequential(nn.GroupNorm(1, 1), nn.Flatten(), nn.Linear(9, 3)), 255 * torch.ones(2, 1, 3, 3)),
+        (nn.Sequential(nn.LayerNorm(300), nn.Linear(300, 3)), 280.5 * torch.ones(4, 300)),
+        (nn.Sequential(nn.LayerNorm(300), nn.Linear(300, 3)), 1e4 * torch.ones(4, 300)),
+        (nn.LayerNorm(1), torch.linspace(1, 1e5, 4)[:, None]),
+        (nn.Embedding(5, 3), torch.tensor([[1, 2, 1], [0, 0, 0]])),
+    ],
+    ids=["blank image", "constant", "large constant", "one feature", "tokens"],
+)
+def test_rounding_of_inputs_that_cancel_is_no_alarm(model, inputs):
+    with torch.no_grad():
+        require_exact(calls_of(model, inputs), len(inputs))
+    if inputs.is_floating_point():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            calls = calls_of(model, inputs)
+        with torch.no_grad():
+            require_exact(calls, len(inputs))
