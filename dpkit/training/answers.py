@@ -36,7 +36,7 @@ def answer(
     signals: Mapping[int, Tensor],
     rows: int,
     *,
-    dense: bool,
+    room: int | None,
     one_by_one: bool,
 ) -> Sequence[Part]:
     """The parts of one call, by the rule of its layer or by calling the layer again.
@@ -46,7 +46,7 @@ def answer(
         wanted: the parameters to answer.
         signals: gradients of the losses in the outputs, by position.
         rows: the number of examples.
-        dense: form every gradient.
+        room: bytes that gradients which are kept should not exceed; None: form every gradient.
         one_by_one: call the layer again, once for each example.
 
     Returns:
@@ -61,7 +61,7 @@ def answer(
     if rule is None or one_by_one or any(id(parameter) not in own for parameter in wanted):
         return replay(use, signals, wanted, rows, one_by_one=one_by_one)
     with full_precision(signals[0].device):
-        return rule(use, signals[0], wanted, dense)
+        return rule(use, signals[0], wanted, room)
 
 
 def require_exact(calls: Sequence[Call], rows: int) -> None:
@@ -99,7 +99,7 @@ def require_exact(calls: Sequence[Call], rows: int) -> None:
 
 def _gap(use: Use, wanted: Sequence[nn.Parameter], signals: Mapping[int, Tensor], rows: int) -> tuple[float, float]:
     """How far the fast gradients of a call are from the slow ones; and the square of those."""
-    parts = answer(use, wanted, signals, rows, dense=True, one_by_one=False)
+    parts = answer(use, wanted, signals, rows, room=None, one_by_one=False)
     fast = [part.formed() for part in parts if isinstance(part, Dense | Table)]
     slow = {id(part.parameter): part.gradients for part in replay(use, signals, wanted, rows, one_by_one=True)}
     gaps = [squared_norms(part.gradients - slow[id(part.parameter)]).sum() for part in fast]

@@ -13,7 +13,8 @@ from dpkit.training.tape import Use, tensors_in
 
 __all__ = ["Rule", "input_of", "is_among"]
 
-Rule: TypeAlias = Callable[[Use, Tensor, Collection[nn.Parameter], bool], list[Part]]
+Rule: TypeAlias = Callable[[Use, Tensor, Collection[nn.Parameter], int | None], list[Part]]
+"""The parts of a call: of its output gradient and the parameters that are wanted, and the bytes that may be kept."""
 
 
 def input_of(use: Use, dtype: torch.dtype | None = None) -> Tensor:

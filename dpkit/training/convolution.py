@@ -28,18 +28,19 @@ __all__ = ["convolution", "transposed"]
 
 # From so many positions on, the grouped-convolution kernel beats copying patches (timed on six shapes).
 _MANY_POSITIONS = 128
+_FORMING = ("kernel", "patches")
 
 _Layer: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 
 
-def convolution(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def convolution(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` on a batch.
 
     Args:
         use: the recorded call.
         signals: gradient of the losses in the output, shape (batch, out, ...).
         wanted: the parameters to answer.
-        dense: form every gradient.
+        room: bytes that gradients which are kept should not exceed; None: form every gradient.
 
     Returns:
         One part for each wanted parameter.
@@ -49,18 +50,18 @@ def convolution(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], den
     parts = _bias_parts(layer, outputs, wanted)
     if is_among(layer.weight, wanted):
         padded = _padded(layer, input_of(use, outputs.dtype))
-        parts.append(_weight_part(layer, padded, outputs, formed=dense))
+        parts.append(_weight_part(layer, padded, outputs, room))
     return parts
 
 
-def transposed(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def transposed(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of a transposed convolution on a batch; arguments as in :func:`convolution`."""
     layer = cast("nn.ConvTranspose2d", use.module)
     outputs = signals.to(working_dtype(layer.weight))
     parts = _bias_parts(layer, outputs, wanted)
     if is_among(layer.weight, wanted):
         inputs = input_of(use, outputs.dtype)
-        parts.append(_weight_part(layer, _reached(layer, outputs, inputs), inputs, formed=dense))
+        parts.append(_weight_part(layer, _reached(layer, outputs, inputs), inputs, room))
     return parts
 
 
@@ -70,11 +71,11 @@ def _bias_parts(layer: _Layer, outputs: Tensor, wanted: Collection[nn.Parameter]
     return [Dense(cast("nn.Parameter", layer.bias), outputs.flatten(2).sum(2))]
 
 
-def _weight_part(layer: _Layer, padded: Tensor, outputs: Tensor, *, formed: bool) -> Part:
-    """The weight's part by the fastest route, of those that form the gradients if that is asked for."""
-    routes = [route for route in _routes(layer, padded, outputs) if not formed or route.name in ("kernel", "patches")]
+def _weight_part(layer: _Layer, padded: Tensor, outputs: Tensor, room: int | None) -> Part:
+    """The weight's part by the fastest route, of those that form the gradients where they must be formed."""
+    routes = [route for route in _routes(layer, padded, outputs) if room is not None or route.name in _FORMING]
     setting = (type(layer).__name__, layer.weight.shape, layer.stride, layer.dilation, layer.groups)
-    return fastest(setting, routes, padded, outputs)
+    return fastest(setting, routes, padded, outputs, room)
 
 
 def _routes(layer: _Layer, padded: Tensor, outputs: Tensor) -> list[Route]:

@@ -16,7 +16,7 @@ from dpkit.training.tape import Use
 __all__ = ["embedding"]
 
 
-def embedding(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def embedding(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of ``nn.Embedding`` on tokens of shape (batch, ...).
 
     Memory grows with the tokens, not with the table. Only where the table is also the weight of a layer of another kind
@@ -26,12 +26,12 @@ def embedding(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense
         use: the recorded call.
         signals: gradient of the losses in the output, shape (batch, ..., dim).
         wanted: the parameters to answer.
-        dense: without effect: the gradients are always formed, for the rows that were read.
+        room: without effect: the gradients are always formed, for the rows that were read.
 
     Returns:
         One part for each wanted parameter. Its row ``padding_idx`` is zero, as torch leaves it.
     """
-    del dense
+    del room
     layer = cast("nn.Embedding", use.module)
     if not wanted:
         return []

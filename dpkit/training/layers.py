@@ -1,7 +1,7 @@
 """Rules by type of layer: from the input and the output gradient of a call to parts.
 
-A rule answers the parameters that it is asked for, densely where gradients of several calls or rows must be added
-before the norm. Layers of other types, of derived ones, or with a ``forward`` of their own, are called again instead.
+A rule answers the parameters that it is asked for, with formed gradients where those of several calls or rows must be
+added before the norm. Layers of other types, of derived ones, or with a ``forward`` of their own, are called again.
 """
 
 from __future__ import annotations

@@ -23,14 +23,14 @@ Measure: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 TRAFFIC = 16
 
 
-def linear(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def linear(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of ``nn.Linear`` on inputs of shape (batch, ..., in).
 
     Args:
         use: the recorded call.
         signals: gradient of the losses in the output, shape (batch, ..., out).
         wanted: the parameters to answer.
-        dense: form every gradient.
+        room: bytes that gradients which are kept should not exceed; None: form every gradient.
 
     Returns:
         One part for each wanted parameter.
@@ -43,12 +43,12 @@ def linear(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: b
         parts.append(Dense(layer.bias, outputs.sum(1) if outputs.shape[1] != 1 else outputs[:, 0]))
     if not is_among(weight, wanted):
         return parts
-    if dense:
+    if room is None:
         parts.append(_formed(weight, inputs, outputs))
     elif inputs.shape[1] == 1:
         parts.append(Outer(weight, inputs[:, 0], outputs[:, 0]))
     else:
-        parts.append(fastest("linear", _routes(weight, inputs), inputs, outputs))
+        parts.append(fastest("linear", _routes(weight, inputs), inputs, outputs, room))
     return parts
 
 

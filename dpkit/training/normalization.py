@@ -23,19 +23,19 @@ from dpkit.training.tape import Use
 __all__ = ["group_norm", "instance_norm", "layer_norm", "rms_norm"]
 
 
-def layer_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def layer_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of ``nn.LayerNorm`` on inputs of shape (batch, ..., *normalized_shape).
 
     Args:
         use: the recorded call.
         signals: gradient of the losses in the output, of the input's shape.
         wanted: the parameters to answer.
-        dense: without effect: gradients are always formed.
+        room: without effect: gradients are always formed.
 
     Returns:
         One part for each wanted parameter.
     """
-    del dense
+    del room
     layer = cast("nn.LayerNorm", use.module)
     shape = layer.normalized_shape
 
@@ -47,18 +47,18 @@ def layer_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dens
     return _affine(use, signals, wanted, normalized, range(1, signals.dim() - len(shape)))
 
 
-def rms_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def rms_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of ``nn.RMSNorm``; arguments as in :func:`layer_norm`."""
-    del dense
+    del room
     layer = cast("nn.RMSNorm", use.module)
     shape = layer.normalized_shape
     axes = range(1, signals.dim() - len(shape))
     return _affine(use, signals, wanted, lambda x: functional.rms_norm(x, shape, None, layer.eps), axes)
 
 
-def group_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def group_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of ``nn.GroupNorm`` on inputs of shape (batch, channels, ...); see :func:`layer_norm`."""
-    del dense
+    del room
     layer = cast("nn.GroupNorm", use.module)
 
     def normalized(inputs: Tensor) -> Tensor:
@@ -67,12 +67,12 @@ def group_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dens
     return _affine(use, signals, wanted, normalized, range(2, signals.dim()))
 
 
-def instance_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], dense: bool) -> list[Part]:
+def instance_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
     """Parts of one call of ``nn.InstanceNorm1d``, ``2d`` or ``3d`` on a batch; see :func:`layer_norm`.
 
     A layer that tracks statistics is recorded in evaluation mode only, where it uses those that it holds.
     """
-    del dense
+    del room
     layer = cast("_InstanceNorm", use.module)
 
     def normalized(inputs: Tensor) -> Tensor:

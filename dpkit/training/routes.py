@@ -23,8 +23,6 @@ from dpkit.training.parts import Part
 
 __all__ = ["Route", "fastest"]
 
-# What a route may form if there is another.
-_MOST_BYTES = 1 << 29
 # Timed are as many rows as form at most this much: more than caches hold, so that its price is that of all rows.
 _TIMED_BYTES = 1 << 26
 # Estimates err, but never by this factor in what was timed (twelve shapes, two x86 cores).
@@ -56,7 +54,7 @@ class Route:
     form: Callable[[Tensor, Tensor], Part]
 
 
-def fastest(layer: Hashable, routes: Sequence[Route], inputs: Tensor, signals: Tensor) -> Part:
+def fastest(layer: Hashable, routes: Sequence[Route], inputs: Tensor, signals: Tensor, room: int | None) -> Part:
     """The part by the route that takes the least time.
 
     Args:
@@ -64,12 +62,13 @@ def fastest(layer: Hashable, routes: Sequence[Route], inputs: Tensor, signals: T
         routes: one or more, of equal value.
         inputs: what the layer saw, shape (rows, ...).
         signals: gradients of the losses in what it gave, shape (rows, ...).
+        room: bytes that no route may exceed if there is another; None: any.
 
     Returns:
         The part.
     """
     rows = len(signals)
-    open_routes = _open(routes, rows)
+    open_routes = _open(routes, rows, room)
     likely = min(open_routes, key=lambda route: route.cost)
     if len(open_routes) == 1 or rows * likely.cost < _WORTH_TIMING or torch.are_deterministic_algorithms_enabled():
         return likely.form(inputs, signals)
@@ -82,9 +81,9 @@ def fastest(layer: Hashable, routes: Sequence[Route], inputs: Tensor, signals: T
     return next(route for route in open_routes if route.name == _choices[key]).form(inputs, signals)
 
 
-def _open(routes: Sequence[Route], rows: int) -> list[Route]:
+def _open(routes: Sequence[Route], rows: int, room: int | None) -> list[Route]:
     """The routes that fit into memory (if none does: the smallest) and whose estimate is near the best."""
-    fitting = [route for route in routes if rows * route.memory <= _MOST_BYTES]
+    fitting = [route for route in routes if room is None or rows * route.memory <= room]
     fitting = fitting or [min(routes, key=lambda route: route.memory)]
     least = min(route.cost for route in fitting)
     return [route for route in fitting if route.cost <= _OPEN * least]

@@ -28,6 +28,9 @@ __all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "require_losses
 Method = Literal["auto", "instantiate", "loop"]
 METHODS: tuple[str, ...] = ("auto", "instantiate", "loop")
 
+# What the per-example gradients of all layers may take together, where nothing asks that they be formed.
+_KEPT_BYTES = 1 << 29
+
 
 def clipped_sum(
     tape: Tape, losses: Tensor, clip: Clip, units: Tensor | None = None, method: Method = "auto"
@@ -207,14 +210,16 @@ def _parts(calls: list[Call], rows: int, slots: Tensor | None, count: int, metho
     asked = [id(parameter) for _, wanted, _ in calls for parameter in wanted]
     parts: list[Part] = []
     formed: dict[int, list[Dense | Table]] = {}
+    room = _KEPT_BYTES
     while calls:
         use, wanted, signals = calls.pop(0)
         dense = method != "auto" or slots is not None or any(asked.count(id(parameter)) > 1 for parameter in wanted)
-        for part in answer(use, wanted, signals, rows, dense=dense, one_by_one=method == "loop"):
+        for part in answer(use, wanted, signals, rows, room=None if dense else room, one_by_one=method == "loop"):
             if dense and isinstance(part, Dense | Table):
                 formed.setdefault(id(part.parameter), []).append(part)
             else:
                 parts.append(part)
+                room -= part.gradients.nbytes if isinstance(part, Dense) else 0
     return [*parts, *(added(several, slots, count) for several in formed.values())]
 
 

@@ -14,4 +14,4 @@ ROUTES = {
 
 def forced(patch: pytest.MonkeyPatch, route: str) -> None:
     """Leave open only the routes of this row, where a layer has one of them."""
-    patch.setattr(routes, "_open", lambda all_, rows: [r for r in all_ if r.name in ROUTES[route]] or list(all_))
+    patch.setattr(routes, "_open", lambda all_, rows, room: [r for r in all_ if r.name in ROUTES[route]] or list(all_))

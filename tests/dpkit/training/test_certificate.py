@@ -147,7 +147,7 @@ def test_batch_normalisation_is_refused_by_name():
 
 def test_a_rule_that_does_not_fit_is_named(monkeypatch):
     model, rule = mlp(), RULES[nn.Linear]
-    wrong = {nn.Linear: lambda use, signals, wanted, dense: rule(use, signals.flip(1), wanted, dense)}
+    wrong = {nn.Linear: lambda use, signals, wanted, room: rule(use, signals.flip(1), wanted, room)}
     monkeypatch.setattr(layers, "RULES", {**RULES, **wrong})
     with pytest.raises(CoverageError, match=r"parameter '1\.weight' differs|method='loop'"):
         check(model, plain, torch.randn(6, 3))

@@ -42,7 +42,7 @@ def test_the_forms_agree(seed, padding):
     with record(layer) as tape:
         signals = torch.randn(layer(tokens).shape, generator=generator, dtype=torch.float64)
     weights = torch.rand(5, generator=generator, dtype=torch.float64)
-    (table,) = embedding(tape.uses[0], signals, [layer.weight], False)
+    (table,) = embedding(tape.uses[0], signals, [layer.weight], 0)
     dense = table.formed()
     torch.testing.assert_close(table.squares(), dense.squares(), rtol=1e-12, atol=0)
     torch.testing.assert_close(table.weighted_sum(weights), dense.weighted_sum(weights), rtol=1e-12, atol=1e-12)
@@ -63,6 +63,6 @@ def test_padding_and_nothing_at_all_give_no_gradient(tokens):
     layer = nn.Embedding(4, 3, padding_idx=1)
     with record(layer) as tape:
         output = layer(tokens)
-    (part,) = embedding(tape.uses[0], torch.ones_like(output), [layer.weight], False)
+    (part,) = embedding(tape.uses[0], torch.ones_like(output), [layer.weight], 0)
     assert part.squares().tolist() == [0.0] * 3
     assert not part.weighted_sum(torch.ones(3, dtype=torch.float64)).any()

@@ -32,9 +32,9 @@ class Watched:
 
         return make
 
-    def ask(self, rows=4, layer="layer", width=2):
+    def ask(self, rows=4, layer="layer", width=2, room=10**9):
         tensor = torch.full((rows, width), 3.0)
-        assert fastest(layer, self.routes, tensor, tensor).squares().shape == (rows,)
+        assert fastest(layer, self.routes, tensor, tensor, room).squares().shape == (rows,)
         return self.formed.pop()
 
 
@@ -80,11 +80,10 @@ def test_small_calls_and_clear_cases_are_not_timed(monkeypatch):
 
 
 def test_too_much_memory_is_taken_by_no_route_if_there_is_another(monkeypatch):
-    much = routes._MOST_BYTES // 4
-    watched = Watched(monkeypatch, {"first": 1.0, "second": 2.0}, costs=(1.0, LARGE), memory=(much + 1, 8))
-    assert [watched.ask(rows=4), watched.ask(rows=3)] == ["second", "first"]
-    watched = Watched(monkeypatch, {"first": 1.0, "second": 2.0}, memory=(much + 9, much + 1))
-    assert watched.ask(rows=4) == "second"
+    watched = Watched(monkeypatch, {"first": 1.0, "second": 2.0}, costs=(1.0, LARGE), memory=(100, 8))
+    assert [watched.ask(room=399), watched.ask(room=400), watched.ask(room=None)] == ["second", "first", "first"]
+    watched = Watched(monkeypatch, {"first": 1.0, "second": 2.0}, memory=(100, 99))
+    assert [watched.ask(room=room) for room in (0, -1, 395)] == ["second"] * 3
     assert watched.timed == []
 
 

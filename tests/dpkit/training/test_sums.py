@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError, LossError, ParameterError
-from dpkit.training import clipped_sum, record
+from dpkit.training import clipped_sum, record, sums
+from dpkit.training.answers import answer
 from dpkit.training.norms import SHRINK
 from tests.oracles.training import Case, Recurrent, cases, clipped_oracle, gradient, losses_of, norm
 
@@ -247,3 +248,19 @@ def test_autocast_gradients_are_taken_up():
         losses = losses_of(model(inputs).float())
     found = clipped_sum(tape, losses, FlatClip(0.1))
     assert 0 < norm(found.value) <= 0.4
+
+
+def test_what_is_kept_for_all_layers_together_is_bounded(monkeypatch):
+    rooms = []
+
+    def watched(use, wanted, signals, rows, *, room, one_by_one):
+        rooms.append(room)
+        return answer(use, wanted, signals, rows, room=room, one_by_one=one_by_one)
+
+    monkeypatch.setattr(sums, "answer", watched)
+    model, inputs = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)), torch.randn(3, 40, 4)
+    total_of(model, inputs, 1.0)  # 40 positions: forming is cheaper
+    assert rooms == [2**29, 2**29 - 3 * (4 * 4 + 4) * 4]
+    rooms.clear()
+    total_of(model, inputs, 1.0, method="instantiate")
+    assert rooms == [None, None]
