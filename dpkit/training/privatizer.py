@@ -223,7 +223,8 @@ class Privatizer:
         try:
             event, secure, self._clip, seen = self._processes.performed("noise", act)
         except BaseException as error:
-            spent = bool(witness.seen) or not isinstance(error, Exception)
+            draw_is_gone = drawn and self._processes.first and not getattr(self._sampling, "open", True)
+            spent = bool(witness.seen) or draw_is_gone or not isinstance(error, Exception)
             if not any(self._processes.gathered("what became of the sum", lambda: spent)):
                 self._pending, self._drawn = pending, drawn
             raise

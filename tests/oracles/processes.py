@@ -262,6 +262,21 @@ def stream(world):
 
 
 @scenario
+def stream_fails(world):
+    """The randomness of a stream fails in the second step, whose draw is lost; the others go on."""
+    model, source, seen = build(), Broken(seeded(5)), []
+    rows = TreeNoise(dict(model.named_parameters()), noise_multiplier=1.0, bound=64.0, steps=4, entropy=source)
+    plan = PoissonBatches(13, 1.0, steps=4)
+    changes = {"noise": rows, "noise_multiplier": None, "entropy": None, "sampling": plan}
+    with private_of(world, model, **changes) as private:
+        for step, part in enumerate(private):
+            source.broken = step == 1
+            private.backward(losses(model, records()[part]))
+            seen.append(attempt(private.release))
+    return seen
+
+
+@scenario
 def checkpoint(world):
     """Two steps, a file, and two more in new Privatizers."""
     file, total = world.folder / f"checkpoint-{world.size}.pt", []

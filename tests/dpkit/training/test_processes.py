@@ -255,6 +255,13 @@ def test_what_was_summed_before_noise_failed_is_not_summed_again(run):
     assert first[2:5:2] == [1, 2]
 
 
+def test_a_step_whose_row_of_noise_failed_is_lost_and_training_goes_on(run):
+    for rank, answer in enumerate(run("stream_fails")):
+        assert answer[::2] == [None, None]
+        assert answer[1][0] == ("StateError" if rank else "OSError")
+        assert answer[3] is None
+
+
 def test_an_interrupted_sum_is_spent_everywhere(run):
     for rank, answer in enumerate(run("interrupted")):
         assert answer[0][0] == ("StateError" if rank else "KeyboardInterrupt")
