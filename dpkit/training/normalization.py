@@ -7,7 +7,7 @@ normalised input is computed again, in the working dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -21,6 +21,9 @@ from dpkit.training.parts import Dense, Part
 from dpkit.training.tape import Use
 
 __all__ = ["group_norm", "instance_norm", "layer_norm", "rms_norm"]
+
+# What is normalised at a time: about a cache.
+_CACHE_BYTES = 1 << 22
 
 
 def layer_norm(use: Use, signals: Tensor, wanted: Collection[nn.Parameter], room: int | None) -> list[Part]:
@@ -97,10 +100,17 @@ def _affine(
     dtype = torch.float32 if weight is None else working_dtype(weight)
     signals = signals.to(dtype)
     if weight is not None and is_among(weight, wanted):
-        parts.append(Dense(weight, _summed(normalized(input_of(use, dtype)).mul_(signals), axes)))
+        pairs = _pieces(input_of(use, dtype), signals)
+        parts.append(Dense(weight, torch.cat([_summed(normalized(x).mul_(back), axes) for x, back in pairs])))
     if bias is not None and is_among(bias, wanted):
         parts.append(Dense(bias, _summed(signals, axes)))
     return parts
+
+
+def _pieces(inputs: Tensor, signals: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both some rows at a time, so that what is computed from them stays in the cache."""
+    some = max(1, _CACHE_BYTES * len(signals) // max(1, signals.nbytes))
+    return zip(torch.split(inputs, some), torch.split(signals, some), strict=True)
 
 
 def _summed(values: Tensor, axes: Sequence[int]) -> Tensor:

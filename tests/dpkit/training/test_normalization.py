@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from dpkit.clip import FlatClip
-from dpkit.training import clipped_sum, record
+from dpkit.training import clipped_sum, normalization, record
 from tests.oracles.training import losses_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatch dtype between input:UserWarning")  # torch's own, of autocast
@@ -57,3 +57,17 @@ def test_what_a_layer_tracks_is_used_and_not_changed():
     for (name, _), value in zip(layer.named_parameters(), expected, strict=True):
         torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-9)
     assert all(torch.equal(value, held[name]) for name, value in layer.named_buffers())
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_rows_are_normalised_some_at_a_time(monkeypatch, kind):
+    layer = LAYERS[kind]().double()
+    inputs = torch.randn(5, 2, 6, dtype=torch.float64)
+    sums = []
+    for most in (1, 2 * 12 * 8, 2**30):
+        monkeypatch.setattr(normalization, "_CACHE_BYTES", most)
+        with record(layer) as tape:
+            losses = losses_of(layer(inputs))
+        sums.append(clipped_sum(tape, losses, FlatClip(0.5)).value["weight"])
+    for other in sums[1:]:  # float64, five numbers below 0.5
+        torch.testing.assert_close(other, sums[0], rtol=0, atol=1e-12)
