@@ -331,6 +331,7 @@ def _by_gloo(folder, *sizes):
     assert program.returncode == 0, output[-3000:]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_two_and_four_processes_of_gloo(tmp_path):
     script = re.search(r"^```\{code-block\} python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
