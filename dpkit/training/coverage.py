@@ -1,14 +1,16 @@
-"""Coverage: which call of which layer answers for which parameter, found by walking the autograd graph.
+"""Coverage: which calls of which layers answer for which parameter, found by walking the autograd graph.
 
-Every edge from a graph node into a trainable parameter must lie in the part of the graph of exactly one recorded call
-whose layer owns the parameter. A parameter that reaches the losses along any other path would be trained on gradients
-that were never clipped; that is an error, with the parameter's name.
+Every path from the losses to a trainable parameter must enter, by an output, the part of the graph of exactly one
+recorded call whose layer owns the parameter, and stay in it. A parameter that the losses reach along any other path
+would be trained on gradients that were never clipped, or without a share of its gradient; that is an error, with the
+parameter's name. Calls may share nodes: autocast keeps one narrow copy of a weight for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NoReturn, cast
 
 from torch import Tensor, nn
 from torch.autograd.graph import Node
@@ -19,6 +21,8 @@ from dpkit.training.tape import Tape, Use
 __all__ = ["assign"]
 
 _LEAF = "torch::autograd::AccumulateGrad"
+
+_Answers = Sequence[dict[int, nn.Parameter]]
 
 
 def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ...]]]:
@@ -39,12 +43,22 @@ def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ..
     nodes = _reachable([losses.grad_fn])
     _refuse_unseen(tape, nodes)
     uses = [use for use in tape.uses if any(edge.node in nodes for _, edge in use.edges)]
-    regions = [_parameter_edges(_region(use) & nodes, names) for use in uses]
-    answers: list[dict[int, nn.Parameter]] = [{} for _ in uses]
-    for link, parameter in _parameter_edges(nodes, names).items():
-        holder = _holder(uses, regions, link, parameter, names[id(parameter)])
-        answers[holder][id(parameter)] = parameter
-    _refuse_nested(regions, answers, names)
+    regions = [_region(use) & nodes for use in uses]
+    holding: dict[Node, list[int]] = defaultdict(list)
+    for i, region in enumerate(regions):
+        for node in region:
+            holding[node].append(i)
+    links = _parameter_edges(nodes, names)
+    answers: _Answers = [{} for _ in uses]
+    for (node, key), parameter in links.items():
+        owners = _owners(uses, holding.get(node, []), parameter)
+        if not owners:
+            _refuse(names[key])
+        for i in owners:
+            if not any(_is_inside(uses[j], regions[i]) for j in owners if j != i):
+                answers[i][key] = parameter
+    _refuse_nested(uses, regions, answers, names)
+    _refuse_detours(nodes, uses, regions, answers, links, names)
     return [(use, tuple(answer.values())) for use, answer in zip(uses, answers, strict=True) if answer]
 
 
@@ -62,43 +76,82 @@ def _refuse_unseen(tape: Tape, nodes: Iterable[Node]) -> None:
             )
 
 
-def _holder(
-    uses: Sequence[Use],
-    regions: Sequence[Mapping[tuple[Node, int], nn.Parameter]],
-    link: tuple[Node, int],
-    parameter: nn.Parameter,
-    name: str,
-) -> int:
-    """The call that answers for one edge into one parameter: the innermost owner, directly or through a child."""
-    inside = [i for i, region in enumerate(regions) if link in region]
-    for i in inside:  # calls are recorded when they return: inner ones first
-        if any(own is parameter for own in uses[i].module._parameters.values()):
-            return i
-    for i in inside:
-        if any(own is parameter for own in uses[i].module.parameters()):
-            return i
+def _owners(uses: Sequence[Use], inside: Sequence[int], parameter: nn.Parameter) -> list[int]:
+    """Of these calls, those whose layer owns the parameter: directly or, if none does, through a child."""
+    direct = [i for i in inside if any(own is parameter for own in uses[i].module._parameters.values())]
+    return direct or [i for i in inside if any(own is parameter for own in uses[i].module.parameters())]
+
+
+def _is_inside(use: Use, region: set[Node]) -> bool:
+    """Whether a call was made within the call that added this region."""
+    return any(edge.node in region for _, edge in use.edges)
+
+
+def _refuse(name: str) -> NoReturn:
     raise CoverageError(
         f"parameter '{name}' is trainable and reaches the losses outside the recorded calls of its layer, where "
-        "clipping does not see it; call the layer instead of using its weight in a function, run the forward pass "
-        "inside record(...) or after the Privatizer was made, do not modify a layer's output in place, or freeze the "
-        "parameter with requires_grad_(False)"
+        "clipping does not see it; call the layer instead of using its weight in a function, return all of its results "
+        "that the losses use, run the forward pass inside record(...) or after the Privatizer was made, do not modify "
+        "a layer's output in place, or freeze the parameter with requires_grad_(False)"
     )
 
 
 def _refuse_nested(
-    regions: Sequence[Mapping[tuple[Node, int], nn.Parameter]],
-    answers: Sequence[Mapping[int, nn.Parameter]],
-    names: Mapping[int, str],
+    uses: Sequence[Use], regions: Sequence[set[Node]], answers: _Answers, names: Mapping[int, str]
 ) -> None:
     """Refuse a parameter that two nested calls would both differentiate: its gradient would be counted twice."""
-    for i, region in enumerate(regions):
-        for j, other in enumerate(regions):
-            for key in answers[i].keys() & answers[j].keys() if j > i else ():
-                if any(link in other for link in region if link[1] == key):
-                    raise CoverageError(
-                        f"parameter '{names[key]}' is used by a layer and, inside the same call, by a layer around it; "
-                        "use it in one of the two only, or freeze it with requires_grad_(False)"
-                    )
+    answering: dict[int, list[int]] = defaultdict(list)
+    for i, answer in enumerate(answers):
+        for key in answer:
+            answering[key].append(i)
+    for key, several in answering.items():
+        if any(_is_inside(uses[j], regions[i]) for i in several for j in several if j != i):
+            raise CoverageError(
+                f"parameter '{names[key]}' is used by a layer and, inside the same call, by a layer around it; "
+                "use it in one of the two only, or freeze it with requires_grad_(False)"
+            )
+
+
+def _refuse_detours(
+    nodes: Iterable[Node],
+    uses: Sequence[Use],
+    regions: Sequence[set[Node]],
+    answers: _Answers,
+    links: Iterable[tuple[Node, int]],
+    names: Mapping[int, str],
+) -> None:
+    """Refuse what enters a call's part of the graph beside its outputs and leads to a parameter that it answers for."""
+    ends: dict[int, list[Node]] = defaultdict(list)
+    for node, key in links:
+        ends[key].append(node)
+    leading: dict[Node, dict[int, list[int]]] = defaultdict(dict)
+    for i, answer in enumerate(answers):
+        for node, keys in _leading(regions[i], [(end, key) for key in answer for end in ends[key]]).items():
+            for key in keys:
+                leading[node].setdefault(key, []).append(i)
+    outputs = [{(edge.node, edge.output_nr) for _, edge in use.edges} for use in uses]
+    for node in nodes:
+        for entry in node.next_functions:
+            for key, inside in leading.get(cast("Node", entry[0]), {}).items():
+                if not any(node in regions[i] or entry in outputs[i] for i in inside):
+                    _refuse(names[key])
+
+
+def _leading(region: set[Node], links: Collection[tuple[Node, int]]) -> dict[Node, set[int]]:
+    """The nodes of a region from which edges within it lead to parameters, with the parameters' ids."""
+    above: dict[Node, list[Node]] = defaultdict(list)
+    for node in region if links else ():
+        for child, _ in node.next_functions:
+            if child in region:
+                above[child].append(node)
+    found: dict[Node, set[int]] = defaultdict(set)
+    stack = [link for link in links if link[0] in region]
+    while stack:
+        node, key = stack.pop()
+        if key not in found[node]:
+            found[node].add(key)
+            stack += [(parent, key) for parent in above[node]]
+    return found
 
 
 def _parameter_edges(nodes: Iterable[Node], names: Mapping[int, str]) -> dict[tuple[Node, int], nn.Parameter]:

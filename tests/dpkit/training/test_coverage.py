@@ -124,6 +124,83 @@ def test_a_layer_answers_for_children_that_it_uses_without_calling():
     assert {id(p) for p in answers} == {id(p) for p in model.parameters()}
 
 
+class Small(nn.Module):
+    """Calls one layer twice; all numbers are small integers, which 16 bits hold, and so are all gradients."""
+
+    def __init__(self, tied: bool):
+        super().__init__()
+        self.first = nn.Linear(2, 2)
+        self.second = nn.Linear(2, 2) if tied else self.first
+        self.second.weight = self.first.weight
+        for value, numbers in ((self.first.weight, [[1, -2], [3, 1]]), (self.first.bias, [1, 2])):
+            value.data.copy_(torch.tensor(numbers))
+        self.second.bias.data.copy_(torch.tensor([1, 2]))
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
+
+@pytest.mark.parametrize("method", ["auto", "instantiate", "loop"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_call_that_shares_a_cast_weight_answers(tied, method):
+    """Autocast casts a weight once for all calls: the two calls' parts of the graph have that node in common."""
+    model, x = Small(tied), torch.tensor([[1.0, 2.0], [-3.0, 1.0], [2.0, 0.0]])
+    with record(model) as tape, torch.autocast("cpu", torch.bfloat16):
+        out = model(x)
+    found = clipped_sum(tape, out.float().sum(1), FlatClip(1e6), None, method).value
+    expected = torch.autograd.grad(model(x).sum(), list(model.parameters()))
+    assert len(found) == len(expected)
+    assert all(torch.equal(a, b) for a, b in zip(found.values(), expected, strict=True))
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_functional_reuse_is_refused_under_autocast_too(on):
+    model = nn.Linear(3, 3)
+    with record(model) as tape, torch.autocast("cpu", torch.bfloat16, enabled=on):
+        out = functional.linear(model(torch.ones(2, 3)), model.weight)
+    with pytest.raises(CoverageError, match="'weight'"):
+        clipped_sum(tape, losses_of(out.float()), FlatClip(1.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_penalty_on_gradients_of_the_inputs_is_refused(share):
+    """Its graph enters a layer's where the transposed weight is kept for the backward pass."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    x = torch.randn(4, 3, requires_grad=True)
+    with record(model) as tape:
+        out = model(x)
+        (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    with pytest.raises(CoverageError, match=r"'[02]\.weight'"):
+        clipped_sum(tape, share * losses_of(out) + (slope.norm(dim=1) - 1).square(), FlatClip(1.0))
+
+
+class Keeps(nn.Module):
+    """Keeps a result beside the one that it returns, for a term of the loss."""
+
+    def __init__(self, returns: bool):
+        super().__init__()
+        self.weight, self.returns, self.kept = nn.Parameter(torch.tensor([1.0, -2.0, 0.5])), returns, torch.zeros(0)
+
+    def forward(self, x):
+        self.kept = x * self.weight
+        return (torch.tanh(self.kept), self.kept) if self.returns else torch.tanh(self.kept)
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_result_that_is_kept_and_not_returned_is_refused(returns):
+    model, x = Keeps(returns), torch.randn(4, 3)
+    with record(model) as tape:
+        out = model(x)
+        losses = losses_of(out[0] if returns else out) + losses_of(model.kept)
+    if not returns:
+        with pytest.raises(CoverageError, match="return all of its results"):
+            clipped_sum(tape, losses, FlatClip(1e6))
+        return
+    expected = torch.autograd.grad(losses.sum(), model.weight, retain_graph=True)[0]
+    # sums of four products in float32
+    torch.testing.assert_close(clipped_sum(tape, losses, FlatClip(1e6)).value["weight"], expected, rtol=1e-5, atol=1e-5)
+
+
 @given(cases(), st.integers(1, 3))
 def test_supported_models_are_covered_once(case, rows):
     with record(case.model) as tape:
