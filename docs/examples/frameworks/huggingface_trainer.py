@@ -9,12 +9,19 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
 
 from accountants import Ledger
 from dpkit import FlatClip
 from dpkit.batches import PoissonBatches
-from dpkit.training import Loader, Privatizer
+from dpkit.training import Loader, Privatizer, check
 
 
 class PrivateTrainer(Trainer):
@@ -82,6 +89,7 @@ if __name__ == "__main__":
     records = [{"input_ids": torch.randint(50, (8,)), "labels": number % 2} for number in range(200)]
     with tempfile.TemporaryDirectory() as folder:
         trainer, private, ledger = make(folder, records, steps=10)
+        print(check(trainer.model, losses, default_data_collator(records[:8])))
         trainer.train()
         print(ledger.statement(delta=1e-5))
         assert (len(ledger), trainer.state.global_step) == (10, 10)
