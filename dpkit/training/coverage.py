@@ -18,7 +18,7 @@ from torch.autograd.graph import Node
 from dpkit.errors import CoverageError
 from dpkit.training.tape import Tape, Use
 
-__all__ = ["assign"]
+__all__ = ["assign", "reachable"]
 
 _LEAF = "torch::autograd::AccumulateGrad"
 
@@ -40,7 +40,7 @@ def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ..
             nested calls that both own it; or the losses depend on a reentrant checkpoint; or a parameter is complex.
     """
     names = {id(parameter): name for name, parameter in tape.parameters().items()}
-    nodes = _reachable([losses.grad_fn])
+    nodes = reachable([losses.grad_fn])
     _refuse_unseen(tape, nodes)
     uses = [use for use in tape.uses if any(edge.node in nodes for _, edge in use.edges)]
     regions = [_region(use) & nodes for use in uses]
@@ -168,11 +168,19 @@ def _parameter_edges(nodes: Iterable[Node], names: Mapping[int, str]) -> dict[tu
 
 def _region(use: Use) -> set[Node]:
     """The nodes that a call added to the graph: from its outputs down to its inputs."""
-    return _reachable([edge.node for _, edge in use.edges], use.boundary)
+    return reachable([edge.node for _, edge in use.edges], use.boundary)
 
 
-def _reachable(starts: Iterable[Node | None], stops: frozenset[Node] = frozenset()) -> set[Node]:
-    """All nodes reachable from the starts without passing through a stop."""
+def reachable(starts: Iterable[Node | None], stops: frozenset[Node] = frozenset()) -> set[Node]:
+    """All nodes reachable from the starts without passing through a stop.
+
+    Args:
+        starts: where to begin; None and stops are left out.
+        stops: nodes to leave out, with what is reachable through them only.
+
+    Returns:
+        The nodes, the starts among them.
+    """
     stack = [node for node in starts if node is not None and node not in stops]
     seen = set(stack)
     while stack:

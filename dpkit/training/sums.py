@@ -20,7 +20,8 @@ from dpkit.training.coverage import assign
 from dpkit.training.norms import working_dtype
 from dpkit.training.parts import Dense, Part, Table, added
 from dpkit.training.precision import full_precision
-from dpkit.training.tape import Tape, Use
+from dpkit.training.signals import signals_of
+from dpkit.training.tape import Tape
 from dpkit.training.weights import Clip, require_clip, require_names, weights
 
 __all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "require_losses", "weighted_sums"]
@@ -152,7 +153,7 @@ def _formed(
     for use, _ in calls:
         use.require_unchanged()
     with tape.paused():
-        signals = _signals(losses, [use for use, _ in calls])
+        signals = signals_of(losses, [use for use, _ in calls])
         done: list[Call] = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
         del calls, signals
         if clear:
@@ -189,17 +190,6 @@ def _slots(units: Tensor | None, losses: Tensor) -> tuple[Tensor | None, int]:
         raise ParameterError(f"units must be an integer tensor of shape ({rows},), one unit for each loss, got {got}")
     distinct, inverse = torch.unique(units.to(losses.device), return_inverse=True)
     return (None, rows) if len(distinct) == rows else (inverse, len(distinct))
-
-
-def _signals(losses: Tensor, uses: Sequence[Use]) -> list[dict[int, Tensor]]:
-    """For each call, the gradients of the losses in its outputs, by position; one backward pass for all calls."""
-    edges = [edge for use in uses for _, edge in use.edges]
-    found = iter(torch.autograd.grad(losses.sum(), edges, allow_unused=True) if edges else ())
-    answers = [{position: next(found) for position, _ in use.edges} for use in uses]
-    return [
-        {position: value.reshape(use.outputs[position]) for position, value in answer.items() if value is not None}
-        for use, answer in zip(uses, answers, strict=True)
-    ]
 
 
 def _parts(calls: list[Call], rows: int, slots: Tensor | None, count: int, method: Method) -> list[Part]:

@@ -12,7 +12,7 @@ from dpkit.training import Privatizer, layers, record
 from dpkit.training.answers import answer, require_exact
 from dpkit.training.coverage import assign
 from dpkit.training.layers import RULES
-from dpkit.training.sums import _signals
+from dpkit.training.signals import signals_of
 from tests.oracles.training import cases, gradient, losses_of
 
 
@@ -20,7 +20,7 @@ def calls_of(model, inputs):
     with record(model) as tape:
         losses = losses_of(model(inputs))
     pairs = assign(tape, losses)
-    signals = _signals(losses, [use for use, _ in pairs])
+    signals = signals_of(losses, [use for use, _ in pairs])
     return [(*pair, signal) for pair, signal in zip(pairs, signals, strict=True) if signal]
 
 
