@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from secagg.errors import ParameterError
 
-__all__ = ["check_finite", "check_integer", "check_unmasked", "check_vector", "check_words", "dropped_parties"]
+__all__ = [
+    "check_bytes",
+    "check_finite",
+    "check_fraction",
+    "check_integer",
+    "check_unmasked",
+    "check_vector",
+    "check_words",
+    "dropped_parties",
+]
 
 
 def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
@@ -39,12 +48,17 @@ def check_finite(name: str, value: object) -> float:
     return number
 
 
+def check_fraction(name: str, value: object) -> Fraction:
+    """`value` in [0, 1), a fraction of the parties, exactly as the decimal that was typed (0.29 is 29/100)."""
+    fraction = check_finite(name, value)
+    if not 0.0 <= fraction < 1.0:
+        raise ParameterError(f"{name} must be in [0, 1), a fraction of num_parties, got {fraction}.")
+    return Fraction(repr(fraction))
+
+
 def dropped_parties(dropout: object, num_parties: int) -> int:
     """The fraction `dropout` of the parties, floored; read as the decimal that was typed (0.29 of 100 is 29)."""
-    fraction = check_finite("dropout", dropout)
-    if not 0.0 <= fraction < 1.0:
-        raise ParameterError(f"dropout must be in [0, 1), a fraction of num_parties, got {fraction}.")
-    return math.floor(Fraction(repr(fraction)) * num_parties)
+    return math.floor(check_fraction("dropout", dropout) * num_parties)
 
 
 def check_unmasked(name: str, array: Any) -> NDArray[Any]:
@@ -81,3 +95,12 @@ def check_vector(name: str, vector: Any, *, shape: tuple[int, ...], value_bits: 
             "integers."
         )
     return array.astype(np.uint64)
+
+
+def check_bytes(name: str, value: object, length: int) -> bytes:
+    """`value` as bytes of exactly `length`; which bytes they are is not told."""
+    if not isinstance(value, bytes):
+        raise ParameterError(f"{name} must be {length} bytes, got {type(value).__name__}.")
+    if len(value) != length:
+        raise ParameterError(f"{name} must be {length} bytes, got {len(value)}.")
+    return value

@@ -1,13 +1,14 @@
 """Arguments are checked once, where they enter, and errors never show data."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secagg.checks import check_finite, check_integer, check_vector, dropped_parties
+from secagg.checks import check_bytes, check_finite, check_fraction, check_integer, check_vector, dropped_parties
 from secagg.errors import ParameterError
 
 
@@ -34,6 +35,17 @@ def test_finite_numbers_only(value):
 @given(percent=st.integers(0, 99), parties=st.integers(1, 10_000))
 def test_dropout_is_floored_as_typed(percent, parties):
     assert dropped_parties(percent / 100, parties) == percent * parties // 100
+
+
+@given(digits=st.integers(0, 10**6 - 1))
+def test_fractions_are_the_decimals_that_were_typed(digits):
+    assert check_fraction("corrupt", float(f"0.{digits:06d}")) == Fraction(digits, 10**6)
+
+
+@pytest.mark.parametrize("corrupt", [1.0, -0.1, math.nan, True, "0.1"])
+def test_fraction_range(corrupt):
+    with pytest.raises(ParameterError, match="corrupt must be"):
+        check_fraction("corrupt", corrupt)
 
 
 @pytest.mark.parametrize("dropout", [1.0, -0.1, math.nan])
@@ -72,3 +84,11 @@ def test_vector_is_a_copy():
     checked = check_vector("vector", vector, shape=(2,), value_bits=64)
     vector[0] = 9
     assert checked.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("value", [b"", b"secretsecret\x00", bytearray(12), "secretsecret", None])
+def test_bytes_of_another_length_are_refused_without_showing_them(value):
+    assert check_bytes("key", b"secretsecret", 12) == b"secretsecret"
+    with pytest.raises(ParameterError, match="key must be 12 bytes, got") as caught:
+        check_bytes("key", value, 12)
+    assert "secret" not in str(caught.value)
