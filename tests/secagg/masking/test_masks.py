@@ -137,30 +137,31 @@ def test_a_power_of_two_takes_any_words_and_leaves_residues():
 
 
 class _EveryWord:
-    """A stream in which each value of the low bits stands once, and then none that is taken."""
+    """A stream in which each value of the low bits stands once; those that differ by the modulus follow each other."""
 
-    def __init__(self, dtype, bits):
-        self.dtype = np.dtype(dtype)
-        self._words = np.arange(1 << bits, dtype=dtype)[::-1] | self.dtype.type(0xAB << bits)
+    def __init__(self, dtype, modulus):
+        self.dtype, bits = np.dtype(dtype), (modulus - 1).bit_length()
+        values = sorted(range(1 << bits), key=lambda value: (value % modulus, -value))
+        self._words = np.array(values, dtype=dtype) | self.dtype.type(0xAB << bits)
 
     def words(self, chunk, first, count):
         rest = self._words[first : first + count]
-        return np.concatenate((rest, np.full(count - rest.size, self._words[0])))
+        return np.concatenate((rest, np.full(count - rest.size, self._words[-1])))
 
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
 @pytest.mark.parametrize("modulus", [3, 5, 6, 7, 9, 11, 12, 13, 100, 255, 257])
 def test_every_word_gives_each_residue_equally_often(modulus, dtype):
     # of all words, each residue keeps one: entries are uniform if words are
-    bits = (modulus - 1).bit_length()
-    assert Counter(masks._residues(_EveryWord(dtype, bits), 0, modulus, modulus).tolist()) == Counter(range(modulus))
+    entries = masks._residues(_EveryWord(dtype, modulus), 0, modulus, modulus).tolist()
+    assert Counter(entries) == Counter(range(modulus))
 
 
-@pytest.mark.parametrize("bits", [1, 3, 8])
-def test_every_word_gives_each_residue_of_a_power_of_two_equally_often(bits):
-    stream, total = _EveryWord(np.uint32, bits), np.zeros(1 << bits, dtype=np.uint32)
-    masks._add_words(total, stream, 1 << bits, 1, 0)
-    assert sorted(total.tolist()) == list(range(1 << bits))
+@pytest.mark.parametrize("modulus", [2, 8, 256])
+def test_every_word_gives_each_residue_of_a_power_of_two_equally_often(modulus):
+    stream, total = _EveryWord(np.uint32, modulus), np.zeros(modulus, dtype=np.uint32)
+    masks._add_words(total, stream, modulus, 1, 0)
+    assert Counter(total.tolist()) == Counter(range(modulus))
 
 
 @pytest.mark.statistical
