@@ -77,6 +77,32 @@ def test_sound_architectures_pass_the_first_step_in_low_precision(case, rows):
         step.backward(case.losses(case.batch(rows)))
 
 
+@given(
+    st.booleans().flatmap(
+        lambda autocast: architectures(
+            dtypes=(torch.float32,) if autocast else (torch.float32, torch.float64, torch.bfloat16), autocast=autocast
+        )
+    ),
+    SEVERAL,
+    st.sampled_from(["all", "all alike", "one", "one, by its loss"]),
+    st.one_of(st.integers(-20, 20).map(lambda e: 10.0**e), st.sampled_from([0.0, 255.0, float("nan"), float("inf")])),
+)
+def test_the_first_step_takes_rows_of_every_scale(case, rows, kind, scale):
+    """No audit of the first step may depend on how large rows are, or stop at blank or broken ones."""
+    x, y = case.batch(rows)
+    of_loss = torch.ones(rows)
+    if kind == "one, by its loss" or not x.is_floating_point():
+        of_loss[0] = scale
+    elif kind == "one":
+        x[0] *= scale
+    else:
+        x = (torch.ones_like(x) if kind == "all alike" else x) * scale
+    with private(case.model) as step:
+        losses = case.losses(Batch(x, y))
+        step.backward(losses * of_loss.to(losses.dtype))
+        assert all(bool(torch.isfinite(value).all()) for value in step.release().value.values())
+
+
 def _centred(case, batch):
     out = case.output(batch).flatten(1)
     return losses_of(out - out.mean(0))
