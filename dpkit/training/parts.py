@@ -7,7 +7,7 @@ example and the weighted sum of the :math:`K` over the examples, with or without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, final
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from dpkit.training.norms import squared_norms
-from dpkit.training.sequences import product_of_norms
+from dpkit.training.sequences import by_products, product_of_norms
 
-__all__ = ["Dense", "Outer", "Part", "Table", "Unformed", "added"]
+__all__ = ["Dense", "Outer", "Part", "Table", "Unformed", "kept_weights"]
 
 # What measuring some rows at a time may take: about a cache.
 _CACHE_BYTES = 1 << 22
@@ -98,7 +98,12 @@ class Outer:
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """See :class:`Part`."""
-        return _weighted(self.signals, weights).mT @ self.inputs
+        return _contract(self.inputs, _weighted(self.signals, weights))
+
+    def unformed(self) -> Unformed:
+        """The same as a sequence of one position."""
+        size = 16 * (self.inputs.shape[1] + self.signals.shape[1])
+        return Unformed(self.parameter, self.inputs, self.signals, _one_position, by_products, _contract, size)
 
 
 @final
@@ -178,59 +183,43 @@ class Table:
         return Dense(self.parameter, table)
 
 
-def added(parts: Sequence[Dense | Table], slots: Tensor | None, count: int) -> Dense | Table:
-    """The sum of several parts of one parameter, in which the rows of a unit are added.
-
-    Tables stay tables. With other parts they are added into a dense one, as large as the parameter for each unit, of
-    which there are two while they are added.
-
-    Args:
-        parts: one or more, of one parameter and as many rows.
-        slots: int64 tensor of shape (rows,): which unit each row belongs to. None: each is its own.
-        count: the number of units.
-
-    Returns:
-        The part of the units.
-    """
-    tables = [part for part in parts if isinstance(part, Table)]
-    dense = [part.gradients for part in parts if isinstance(part, Dense)]
-    if not dense:
-        return _added_tables(tables, slots, count)
-    total = dense[0] if slots is None else _by_unit(dense[0], slots, count)
-    for other in dense[1:]:
-        total = total + (other if slots is None else _by_unit(other, slots, count))
-    if tables:
-        table = _added_tables(tables, slots, count)
-        total = total.index_put((table.owners, table.entries), table.gradients, accumulate=True)
-    return Dense(parts[0].parameter, total)
+def _one_position(inputs: Tensor, signals: Tensor) -> tuple[Tensor, Tensor]:
+    """Both as sequences of shape (rows, 1, 1, width)."""
+    return inputs[:, None, None], signals[:, None, None]
 
 
-def _added_tables(tables: Sequence[Table], slots: Tensor | None, count: int) -> Table:
-    if len(tables) == 1 and slots is None:
-        return tables[0]
-    owners, entries, gradients = (
-        torch.cat(fields) for fields in zip(*((t.owners, t.entries, t.gradients) for t in tables), strict=True)
-    )
-    return Table.of(tables[0].parameter, owners if slots is None else slots[owners], entries, gradients, count)
+def _contract(inputs: Tensor, signals: Tensor) -> Tensor:
+    """The sum of outer products: (rows, in), (rows, out) -> (out, in)."""
+    return signals.mT @ inputs
 
 
-def _by_unit(gradients: Tensor, slots: Tensor, count: int) -> Tensor:
-    """Rows added by unit: (rows, ...) -> (count, ...)."""
-    return gradients.new_zeros((count, *gradients.shape[1:])).index_add_(0, slots, gradients)
-
-
-def _weighted(signals: Tensor, weights: Tensor) -> Tensor:
-    r"""Signals times weights (float64, shape (rows,)); rows that would come near subnormal numbers are zero.
+def kept_weights(signals: Tensor, weights: Tensor, slots: Tensor | None = None) -> Tensor:
+    r"""Weights for the rows of signals, in their dtype: zero where products would come near subnormal numbers.
 
     There a product is rounded by more than its relative share, and large inputs would carry that past the bound. What
     stays has an entry of at least :math:`2^{26}` times the least normal number: the subnormal roundings of a row of up
     to :math:`2^{30}` entries are below :math:`2^{-32}` of it.
+
+    Args:
+        signals: shape (rows, ...), not empty.
+        weights: float64 of shape (rows,), or of one entry for each unit.
+        slots: the unit of each row, whose rows stay or go together. None: each is its own.
+
+    Returns:
+        Tensor of shape (rows,).
     """
+    peaks = signals.flatten(1).abs().amax(1).double()  # vector_norm(inf) takes twenty times as long
+    if slots is not None:
+        peaks = torch.zeros_like(weights).scatter_reduce(0, slots, peaks, "amax")
+    kept = torch.where(peaks * weights < torch.finfo(signals.dtype).tiny * 2.0**26, 0.0, weights).to(signals.dtype)
+    return kept if slots is None else kept[slots]
+
+
+def _weighted(signals: Tensor, weights: Tensor) -> Tensor:
+    """Signals times weights (float64, shape (rows,))."""
     if not signals.numel():
         return signals
-    peaks = signals.flatten(1).abs().amax(1).double() * weights  # vector_norm(inf) takes twenty times as long
-    kept = torch.where(peaks < torch.finfo(signals.dtype).tiny * 2.0**26, 0.0, weights).to(signals.dtype)
-    return signals * kept.view(-1, *[1] * (signals.dim() - 1))
+    return signals * kept_weights(signals, weights).view(-1, *[1] * (signals.dim() - 1))
 
 
 def _zeroed(tensor: Tensor, rows: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ from dpkit.errors import CoverageError, LossError, ParameterError
 from dpkit.training.answers import Call, answer, require_exact
 from dpkit.training.coverage import assign
 from dpkit.training.norms import working_dtype
-from dpkit.training.parts import Dense, Part, Table, added
+from dpkit.training.parts import Dense, Part
 from dpkit.training.precision import full_precision
 from dpkit.training.signals import signals_of
 from dpkit.training.tape import Tape
+from dpkit.training.units import added
 from dpkit.training.weights import Clip, require_clip, require_names, weights
 
 __all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "require_losses", "weighted_sums"]
@@ -198,19 +199,16 @@ def _parts(calls: list[Call], rows: int, slots: Tensor | None, count: int, metho
     The list of calls is used up, so that what a part does not hold is free before the next one is formed.
     """
     asked = [id(parameter) for _, wanted, _ in calls for parameter in wanted]
-    parts: list[Part] = []
-    formed: dict[int, list[Dense | Table]] = {}
+    found: dict[int, Part] = {}
     room = _KEPT_BYTES
     while calls:
         use, wanted, signals = calls.pop(0)
-        dense = method != "auto" or slots is not None or any(asked.count(id(parameter)) > 1 for parameter in wanted)
-        for part in answer(use, wanted, signals, rows, room=None if dense else room, one_by_one=method == "loop"):
-            if dense and isinstance(part, Dense | Table):
-                formed.setdefault(id(part.parameter), []).append(part)
-            else:
-                parts.append(part)
-                room -= part.gradients.nbytes if isinstance(part, Dense) else 0
-    return [*parts, *(added(several, slots, count) for several in formed.values())]
+        formed = method != "auto" or any(asked.count(id(parameter)) > 1 for parameter in wanted)
+        for part in answer(use, wanted, signals, rows, room=None if formed else room, one_by_one=method == "loop"):
+            before = found.get(id(part.parameter))
+            found[id(part.parameter)] = part if before is None else added([before, part], None, rows)
+            room -= part.gradients.nbytes if isinstance(part, Dense) else 0
+    return [added([part], slots, count) for part in found.values()]
 
 
 def weighted_sums(

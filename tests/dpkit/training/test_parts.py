@@ -7,7 +7,7 @@ from torch import nn
 from dpkit.training import parts
 from dpkit.training.linear import _contract, _grouped
 from dpkit.training.norms import coefficients
-from dpkit.training.parts import Dense, Outer, Table, Unformed, added
+from dpkit.training.parts import Dense, Outer, Table, Unformed
 from dpkit.training.sequences import by_forming, by_products
 
 
@@ -96,35 +96,6 @@ def test_dropped_rows_are_zero_and_nothing_else_changes():
     assert torch.equal(inputs, before)
     dense = Dense(parameter, torch.tensor([[[1.0, 2.0]], [[float("nan"), 0.0]]])).without(rows)
     assert dense.weighted_sum(torch.ones(2, dtype=torch.float64)).tolist() == [[1.0, 2.0]]
-
-
-def table(generator, pairs, count=5):
-    parameter = nn.Parameter(torch.zeros(4, 3, dtype=torch.float64))
-    owners, entries = (torch.randint(0, most, (pairs,), generator=generator) for most in (count, 4))
-    gradients = torch.randn(pairs, 3, generator=generator, dtype=torch.float64)
-    naive = torch.zeros(count, 4, 3, dtype=torch.float64)
-    for owner, entry, row in zip(owners, entries, gradients, strict=True):
-        naive[owner, entry] += row
-    return Table.of(parameter, owners, entries, gradients, count), naive
-
-
-@given(st.integers(0, 30), st.integers(0, 2**20), st.booleans())
-def test_what_is_read_again_is_added_before_the_norm(pairs, seed, merged):
-    generator = torch.Generator().manual_seed(seed)
-    (part, naive), (other, second) = table(generator, pairs), table(generator, 7)
-    slots = torch.tensor([0, 1, 0, 2, 1]) if merged else None
-    total = naive + second
-    if slots is not None:
-        total = torch.stack([total[slots == unit].sum(0) for unit in range(3)])
-    found = added([part, other], slots, len(total))
-    dense = added([Dense(part.parameter, second), part], slots, len(total))
-    assert isinstance(found, Table)
-    weights = torch.rand(len(total), generator=generator, dtype=torch.float64)
-    for one in (found, dense):  # float64, at most 40 summands below 10
-        torch.testing.assert_close(one.formed().gradients, total, rtol=0, atol=1e-12)
-        torch.testing.assert_close(one.squares(), total.square().sum((1, 2)), rtol=1e-12, atol=1e-12)
-        expected = torch.tensordot(weights, total, 1)
-        torch.testing.assert_close(one.weighted_sum(weights), expected, rtol=0, atol=1e-11)
 
 
 def test_dropped_rows_of_a_table_are_zero_and_nothing_else_changes():
