@@ -16,7 +16,7 @@ from dpkit.adaptive import AdaptiveClip
 from dpkit.correlated import NoiseStream
 from dpkit.errors import ParameterError, StateError
 from dpkit.mechanism import Release
-from dpkit.training.independence import require_independent
+from dpkit.training.independence import Probe
 from dpkit.training.noise import Schedule, choose_noise
 from dpkit.training.processes import choose_processes
 from dpkit.training.state import (
@@ -44,10 +44,11 @@ class Privatizer:
     there is taken back by the next ``backward()``, so that a forgotten release trains on nothing. The forward passes
     between two releases are recorded from construction until ``close()``; run evaluation under ``torch.no_grad()``.
 
-    The first batch of two or more examples is checked: for losses and layers that mix examples, which costs two
-    backward passes, and a few of its fast gradients are compared with slow ones. Not seen are: mixing that begins after
-    that batch or before the first recorded layer (a batch centred by its own mean), a divisor computed from the batch,
-    mixing between examples other than the first inside a layer of your own, and data that code outside the layers' own
+    The first batch in which two examples have gradients in a layer is checked: for losses and layers that mix examples,
+    which costs two backward passes, and a few fast gradients are compared with slow ones. Not seen are: mixing that
+    begins later or before the first recorded layer (a batch centred by its own mean), a divisor computed from the batch
+    and other values of its examples that no gradient flows through (detached means, a queue of negatives), mixing
+    between examples other than the first inside a layer of your own, and data that code outside the layers' own
     parameters and buffers keeps (a list, another module's buffer). :func:`dpkit.training.check` sees more.
 
     Guarantee:
@@ -128,7 +129,8 @@ class Privatizer:
         self._tape = Tape(model)
         self._steps = 0
         self._latest: float | None = None
-        self._checked = self._drawn = self._closed = False
+        self._drawn = self._closed = False
+        self._probe = Probe()
         self._pending = NOTHING
         self._written: dict[str, weakref.ref[Tensor]] = {}
 
@@ -180,13 +182,11 @@ class Privatizer:
         self._require_draw()
         require_losses(losses)
         units_now = self._new_units(units)
-        check = not self._checked and len(losses) > 1
-        if check:
-            require_independent(self._tape, losses)
-        verify = check and self._method != "loop"
+        probe = self._probe.after(self._tape, losses)
+        verify = probe.is_now and self._method != "loop"
         part = clip_and_count(self._tape, losses, self._clip, units, self._method, verify=verify, clear=True)
         self._pending = self._pending.joined(*part, units_now)
-        self._checked = self._checked or check
+        self._probe = probe
         self._tape.clear()
         self._take_back()
 
@@ -279,7 +279,6 @@ class Privatizer:
             "format": FORMAT,
             "steps": self._steps,
             "bound": self._clip.bound if isinstance(self._clip, AdaptiveClip) else None,
-            "checked": self._checked,
             "ledger": ledger_text(self._ledger),
             "sampling": sampling_state(self._sampling),
             "noise": self._noise.snapshot(key).hex(),
@@ -328,7 +327,7 @@ class Privatizer:
         restore_ledger(self._ledger, saved["ledger"])
         if isinstance(self._clip, AdaptiveClip):
             self._clip = replace(self._clip, initial=saved["bound"])
-        self._steps, self._checked, self._latest = saved["steps"], saved["checked"], None
+        self._steps, self._latest, self._probe = saved["steps"], None, Probe()
 
     def close(self) -> None:
         """Stop recording the model, and forget a sum that was not released. Closing twice is harmless."""

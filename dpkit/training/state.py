@@ -20,7 +20,7 @@ __all__ = [
 
 FORMAT = "dpkit.training.Privatizer/1"
 
-_KEYS = {"format", "steps", "bound", "checked", "ledger", "sampling", "noise"}
+_KEYS = {"format", "steps", "bound", "ledger", "sampling", "noise"}
 
 
 def read_state(state: Any) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from dpkit.errors import CoverageError, LossError
 from dpkit.training import record
-from dpkit.training.independence import _weights, require_independent
+from dpkit.training.independence import Probe, _weights, require_independent
 from tests.oracles.training import cases, losses_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's own, for even kernels
@@ -103,3 +103,76 @@ def test_shared_rows_are_refused_even_at_equal_size():
     table = nn.Embedding(4, 3)
     with pytest.raises(LossError, match="not expanded"):
         check(table, lambda rows: losses_of(torch.ones(4, 4, 3) * rows), torch.arange(4))
+
+
+def mixed(model, inputs):
+    out = model(inputs)
+    return losses_of(out - out.mean(0))
+
+
+def probed(probe, model, losses_from, inputs):
+    with record(model) as tape:
+        losses = losses_from(model, inputs)
+    return probe.after(tape, losses)
+
+
+def plain(model, inputs):
+    return losses_of(model(inputs))
+
+
+def test_a_batch_that_hides_mixing_is_not_the_last_to_be_tried():
+    torch.manual_seed(0)
+    model, inputs = nn.Linear(3, 2), torch.randn(4, 3)
+    broken = inputs.clone()
+    broken[0] = torch.inf
+    probe = probed(Probe(), model, mixed, broken)  # one example breaks the gradients of all
+    assert probe.is_now and probe.tried == {"Linear"} and not probe.seen
+    with pytest.raises(LossError):
+        probed(probe, model, mixed, inputs)
+
+
+def test_a_layer_behind_zeros_is_tried_when_gradients_reach_it():
+    torch.manual_seed(0)
+    first, last, inputs = nn.Linear(3, 4), nn.Linear(4, 2), torch.randn(6, 3)
+    nn.init.zeros_(last.weight)
+    model = nn.Sequential(first, last)
+
+    def losses_from(model, inputs):
+        hidden = first(inputs)
+        return (last(hidden - hidden.mean(0)) - 1).square().sum(1)
+
+    probe = probed(Probe(), model, losses_from, inputs)
+    assert probe.seen == {"1"} and probe.tried == {"0", "1"}
+    nn.init.ones_(last.weight)
+    with pytest.raises(LossError, match="layer '0'"):
+        probed(probe, model, losses_from, inputs)
+
+
+def test_what_was_seen_costs_nothing_more_and_what_was_not_costs_little():
+    torch.manual_seed(0)
+    idle, used, inputs = nn.Linear(3, 2), nn.Linear(3, 2), torch.randn(4, 3)
+    model = nn.Sequential(used, idle)
+
+    def losses_from(model, inputs):
+        return losses_of(used(inputs) + 0 * idle(inputs))
+
+    tried = []
+    probe = Probe()
+    for _ in range(17):
+        probe = probed(probe, model, losses_from, inputs)
+        tried.append(probe.is_now)
+    assert [i + 1 for i, now in enumerate(tried) if now] == [1, 2, 4, 8, 16]
+    assert not probed(Probe(), used, plain, inputs[:1]).is_now
+    once = probed(Probe(), used, plain, inputs)
+    assert once.is_now and not probed(once, used, plain, inputs).is_now
+
+
+def test_a_layer_that_is_called_for_the_first_time_is_tried():
+    torch.manual_seed(0)
+    first, later = nn.Linear(3, 2), nn.Linear(3, 2)
+    model, inputs = nn.ModuleList([first, later]), torch.randn(4, 3)
+    probe = Probe()
+    for _ in range(2):
+        probe = probed(probe, model, lambda model, inputs: losses_of(first(inputs)), inputs)
+    with pytest.raises(LossError, match="layer '1'"):
+        probed(probe, model, lambda model, inputs: mixed(later, inputs), inputs)

@@ -336,6 +336,22 @@ def test_a_batch_that_mixes_examples_is_refused_and_state_is_kept():
         step.release()
 
 
+def test_a_first_batch_that_hides_mixing_does_not_pass_for_all():
+    model, inputs = build(), torch.randn(6, 4)
+
+    def mixed(rows):
+        out = model(rows)
+        return losses_of(out - out.mean(0))
+
+    steps = private(model)
+    broken = inputs.clone()
+    broken[0] = torch.nan
+    steps.backward(mixed(broken))
+    steps.release()
+    with pytest.raises(LossError):
+        steps.backward(mixed(inputs))
+
+
 def test_a_parameter_without_dimensions():
     """numpy makes scalars of arrays without dimensions; the gradient is a tensor of the parameter's shape."""
 
