@@ -3,9 +3,9 @@
 The modules, in the order in which a gradient passes them: tape (calls of layers), coverage (who answers for which
 parameter), signals (gradients in the outputs of calls), answers (per-example gradients of one call: by layers, the
 rules of linear, convolution, embedding and normalization, or by replay), calls (what a rule reads), routes (the fastest
-of several ways), parts (the gradients' forms), norms and weights (clipping), sums (the clipped sum), independence (no
-example sees another), certificate (all of that tried on one batch), privatizer (noise, ledger, ``p.grad``), loading
-(the records of each draw).
+of several ways), parts (the gradients' forms), sequences and norms (how long they are), units (whose they are), weights
+(clipping), sums (the clipped sum), independence (no example sees another), certificate (all of that tried on one
+batch), privatizer (noise, ledger, ``p.grad``), loading (the records of each draw).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ __all__ = ["Route", "fastest"]
 
 # Timed are as many rows as form at most this much: more than caches hold, so that its price is that of all rows.
 _TIMED_BYTES = 1 << 26
-# Estimates err, but never by this factor in what was timed (twelve shapes, two x86 cores).
+# Estimates err, by up to 4 in what was timed (ten shapes, two x86 cores); beyond this they are trusted.
 _OPEN = 16.0
 # Below so many multiplications for all rows (about a millisecond) the estimate decides.
 _WORTH_TIMING = 1 << 23
