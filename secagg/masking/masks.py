@@ -179,7 +179,12 @@ class Keystream:
 
         Returns:
             A view of dtype ``dtype``, shape ``(count,)``.
+
+        Raises:
+            ParameterError: `count` is larger, and the words would not all be of the stream.
         """
+        if count > _BLOCK:
+            raise ParameterError(f"count must be at most {_BLOCK}, got {count}.")
         block, lead = divmod(first * self.dtype.itemsize, 16)
         size = lead + count * self.dtype.itemsize
         context = self._at(self._vector + chunk.to_bytes(4, "big") + block.to_bytes(8, "big"))

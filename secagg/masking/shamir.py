@@ -11,8 +11,8 @@ with uniform coefficients; the share of point x is f(x), limb by limb. Any t sha
   exact in float64, at the speed of floating point.
 - Limbs of 30 bits are below p, so each has one residue. What is joined and is not such a limb was never shared here,
   and is refused.
-- Nothing here hides the secrets from who shares the machine: numpy's work takes the same steps for all values of one
-  shape, but Python copies bytes freely and cannot wipe them, so neither does this module.
+- Against who shares the machine nothing is promised, neither constant time nor that secrets are wiped: Python copies
+  bytes freely and has no way to.
 """
 
 from __future__ import annotations

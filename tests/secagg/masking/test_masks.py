@@ -243,3 +243,11 @@ def test_an_array_that_may_not_be_written_is_refused():
     total.flags.writeable = False
     with pytest.raises(ParameterError, match="writeable"):
         add_mask(total, KEY, modulus=2**20, sign=1)
+
+
+@pytest.mark.parametrize("dtype", ["u4", "u8"])
+def test_no_more_words_are_given_than_the_stream_made(dtype):
+    stream = Keystream(KEY, np.dtype(dtype), 0)
+    assert stream.words(0, 1, CHUNK).size == CHUNK
+    with pytest.raises(ParameterError, match="count must be at most"):
+        stream.words(0, 1, CHUNK + 1)
