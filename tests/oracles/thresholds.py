@@ -38,6 +38,10 @@ PUBLISHED = {
 BEYOND = {(False, 0.05, 0.33, 10), (False, 0.0, 0.33, 10)}
 
 
+SLACK = 1 + Fraction(1, 2**11)
+"""No bound is above the probability by more: e^(2^-13 + 2^-14) < 1 + 2^-11."""
+
+
 def tail(n: int, marked: int, k: int, values: range) -> Fraction:
     """The probability that the number of marked parties among k of n is one of `values`."""
     ways = sum(math.comb(marked, x) * math.comb(n - marked, k - x) for x in values if 0 <= x <= k)

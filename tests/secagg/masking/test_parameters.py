@@ -2,13 +2,12 @@
 
 import math
 from fractions import Fraction
+from functools import partial
 from itertools import combinations, permutations, product
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from secagg.errors import CapacityError, ParameterError
 from secagg.masking.parameters import (
@@ -16,11 +15,11 @@ from secagg.masking.parameters import (
     SECURITY_BITS,
     Thresholds,
     _search,
-    _Tails,
     complete_graph,
     harary_graph,
     modulus_bits,
 )
+from secagg.masking.tails import Tails
 from tests.oracles import thresholds as oracle
 
 ROWS = [
@@ -29,8 +28,6 @@ ROWS = [
     for n, row in zip(oracle.SIZES, rows, strict=True)
     if row and (lying, corrupt, dropout, n) not in oracle.BEYOND
 ]
-SLACK = 1 + Fraction(1, 2**11)
-"""No bound is above the probability by more: e^(2^-13 + 2^-14) < 1 + 2^-11."""
 
 
 def _adversary(lying):
@@ -64,7 +61,7 @@ def test_equals_the_search_in_exact_integers(data):
     n = data.draw(st.integers(3, 90))
     bad, dropped, lying = data.draw(st.integers(0, n // 2)), data.draw(st.integers(0, n // 2)), data.draw(st.booleans())
     # a probability that is below its bound by less than the slack counts as above it
-    exact = {oracle.search(n, bad, dropped, lying=lying, slack=slack) for slack in (Fraction(1), SLACK)}
+    exact = {oracle.search(n, bad, dropped, lying=lying, slack=slack) for slack in (Fraction(1), oracle.SLACK)}
     assert _search(n, bad, dropped, lying=lying) in exact
 
 
@@ -76,51 +73,7 @@ def test_degrees_that_are_passed_over_would_not_do(n, bad, dropped, lying):
     assert _search(n, bad, dropped, lying=lying) == oracle.search(n, bad, dropped, lying=lying)
 
 
-@given(st.data())
-def test_tails_are_bounded_from_above(data):
-    n = data.draw(st.integers(3, 300))
-    marked, k = data.draw(st.integers(0, n)), data.draw(st.integers(2, n - 1))
-    pmf = _Tails(n).law(marked).pmf(k)
-    for x in {0, 1, k // 3, k // 2, k - 1, k}:
-        exact = oracle.tail(n, marked, k, range(x, x + 1))
-        assert exact <= Fraction(float(pmf[x])) <= exact * SLACK
-
-
-def test_tails_of_a_hundred_million():
-    n, marked, k = 10**8, 5 * 10**6, 60
-    law = _Tails(n).law(marked)
-    assert law.pmf(k) == pytest.approx(stats.hypergeom(n, marked, k).pmf(range(k + 1)), rel=1e-3)
-    for x in (0, 3, 20, 59):
-        exact = oracle.tail(n, marked, k, range(x, x + 1))
-        assert exact <= Fraction(float(law.pmf(k)[x])) <= exact * SLACK
-
-
-@given(st.data())
-def test_a_tail_is_the_largest_that_is_rare_enough(data):
-    n = data.draw(st.integers(3, 200))
-    marked, k = data.draw(st.integers(0, n)), data.draw(st.integers(2, n - 1))
-    bits, law = data.draw(st.integers(-60, -1)), _Tails(n).law(marked)
-    rare = Fraction(1, n * 2**-bits)
-    few, many = law.tail(k, bits, lower=True), law.tail(k, bits)
-    assert oracle.tail(n, marked, k, range(few)) <= rare
-    assert oracle.tail(n, marked, k, range(k + 1 - many, k + 1)) <= rare
-    if few < k:
-        assert oracle.tail(n, marked, k, range(few + 1)) * SLACK > rare
-    if many < k:
-        assert oracle.tail(n, marked, k, range(k - many, k + 1)) * SLACK > rare
-
-
-@pytest.mark.parametrize(("n", "k"), [(6, 2), (8, 2), (9, 4), (11, 4), (11, 6)])
-def test_cuts_are_bounded_from_above(n, k):
-    graph, tails = oracle.ring(n, k), _Tails(n)
-    for lost in range(n):
-        sets = list(combinations(range(n), lost))
-        cut = sum(len(list(oracle.components(graph, set(range(n)) - set(gone)))) > 1 for gone in sets)
-        bound = float(np.exp(tails.cut(np.array([k]), lost))[0])
-        assert Fraction(cut, len(sets)) <= Fraction(bound)
-        assert Fraction(bound) <= oracle.cut(n, k, lost) * SLACK
-
-
+@pytest.mark.parametrize("connected", [False, True])
 @pytest.mark.parametrize(
     ("n", "lying", "corrupt", "dropout"),
     [
@@ -132,16 +85,64 @@ def test_cuts_are_bounded_from_above(n, k):
         (10**8, True, 0.05, 0.05),
     ],
 )
-def test_probabilities_are_within_the_bounds(n, lying, corrupt, dropout):
-    plan = harary_graph(n, adversary=_adversary(lying), corrupt=corrupt, dropout=dropout)
-    k, t = plan.neighbours, plan.threshold
+def test_probabilities_are_within_the_bounds(n, lying, corrupt, dropout, connected):
+    plan = harary_graph(n, adversary=_adversary(lying), corrupt=corrupt, dropout=dropout, connected=connected)
+    k, t, unsafe = plan.neighbours, plan.threshold, Fraction(1, 2 ** (SECURITY_BITS + 1))
     most = 2 * t - k - 1 if lying else t - 1
-    few = oracle.tail(n, plan.corrupt, k, range(most + 1, k + 1))
-    assert n * few <= Fraction(1, 2 ** (SECURITY_BITS + 1))
+    assert n * oracle.tail(n, plan.corrupt, k, range(most + 1, k + 1)) <= unsafe
     assert n * oracle.tail(n, n - plan.dropped, k, range(t)) <= Fraction(1, 2**CORRECTNESS_BITS)
     lost = plan.corrupt + plan.dropped
     runs = Fraction(math.perm(lost, k), math.perm(n, k)) if k <= lost else 0
-    assert Fraction(n * (n - k - 1), 2) * runs < Fraction(1, 2 ** (SECURITY_BITS + 1))
+    assert Fraction(n * (n - k - 1), 2) * runs < unsafe
+    rich = oracle.tail(n, plan.corrupt, k // 2, range(t - k // 2, k // 2 + 1))
+    whole = not lying or Fraction(n**2, 2) * rich**2 <= unsafe
+    assert whole or not connected
+    assert (plan.min_honest == n - plan.corrupt - plan.dropped) == whole
+
+
+@pytest.mark.parametrize("n", [100, 1000, 10**6])
+@pytest.mark.parametrize(("corrupt", "dropout"), [(0.0, 0.33), (0.05, 0.05), (0.1, 0.3), (0.33, 0.05)])
+def test_connected_plans_have_as_few_neighbours_as_can_be(n, corrupt, dropout):
+    plan = harary_graph(n, adversary="semi_malicious", corrupt=corrupt, dropout=dropout, connected=True)
+    published = harary_graph(n, adversary="semi_malicious", corrupt=corrupt, dropout=dropout)
+    assert published.neighbours <= plan.neighbours <= 1.4 * published.neighbours
+    assert published == plan if not corrupt else published.min_honest < plan.min_honest
+    law, alive = Tails(n).law(plan.corrupt), Tails(n).law(n - plan.dropped)
+    for k in range(published.neighbours, plan.neighbours, 2):
+        t = alive.tail(k, -CORRECTNESS_BITS, lower=True)
+        rich = law.pmf(k // 2)[t - k // 2 :].sum()
+        assert n**2 / 2 * rich**2 > 2.0 ** -(SECURITY_BITS + 1) or 2 * t <= k + k - law.tail(k, -(SECURITY_BITS + 1))
+
+
+def test_two_rich_runs_are_as_rare_as_is_counted():
+    for n, half, bad in product((7, 10), (1, 2, 3), (1, 2, 3, 4)):
+        runs = [{(start + i) % n for i in range(half)} for start in range(n)]
+        sets = list(map(set, combinations(range(n), bad)))
+        for rich in range(1, half + 1):
+            hit = sum(
+                any(not a & b and len(a & corrupt) >= rich <= len(b & corrupt) for a, b in combinations(runs, 2))
+                for corrupt in sets
+            )
+            once = oracle.tail(n, bad, half, range(rich, half + 1))
+            assert Fraction(hit, len(sets)) <= Fraction(n**2, 2) * once**2
+
+
+@pytest.mark.parametrize(("n", "k", "bad"), [(10, 2, 2), (8, 2, 3), (9, 4, 1), (10, 4, 3)])
+def test_one_list_splits_only_at_two_runs_of_corrupt_parties(n, k, bad):
+    graph, half, split = oracle.ring(n, k), k // 2, set()
+    runs = [{(start + i) % n for i in range(half)} for start in range(n)]
+    for corrupt in combinations(range(1, n), bad):
+        traitors, honest = set(corrupt), set(range(n)) - set(corrupt)
+        t1 = max(len(graph[v] & traitors) for v in honest)
+        for t in range(t1 + 1, k + 1):
+            rich = [run for run in runs if len(run & traitors) >= t - half]
+            pair = any(not a & b for a, b in combinations(rich, 2))
+            for gone in oracle.subsets(honest):
+                lists = dict.fromkeys(honest, set(range(n)) - gone)
+                sums = list(oracle.visible(graph, traitors, lists, t))
+                assert pair or all(together == honest - gone for together in sums)
+                split |= {pair} if len(sums) > 1 else set()
+    assert split == {True}
 
 
 @pytest.mark.parametrize(("k", "corrupt", "x"), [(2, 2, 1), (2, 3, 0), (4, 3, 2)])
@@ -220,41 +221,6 @@ def test_two_lists_cut_out_a_single_party(n, corrupt, dropout, cut):
     assert plan.min_honest > 2, "which holds for one list only, as the docstring says"
 
 
-def _complete_sum(n, traitors, lists, t):
-    """Honest inputs of the sum that comes out of a complete graph, or None; seeds have a share at their owner."""
-    honest = set(range(n)) - traitors
-    seeds = {v for v in honest if len(traitors) + sum(v in lists[w] for w in honest) >= t}
-    keys = {v for v in honest if len(traitors) + sum(v not in lists[w] for w in honest) >= t}
-    assert not seeds & keys
-    return seeds if seeds and seeds | keys == honest else None
-
-
-def test_different_lists_on_the_complete_graph():
-    plan = harary_graph(8, adversary="semi_malicious", corrupt=0.0, dropout=0.41)
-    assert (plan.neighbours, plan.threshold, plan.own_share, plan.min_honest) == (7, 5, True, 4)
-    everybody = set(range(8))
-    # whoever is in Z = {0, 1, 2, 3} hears that the others of Z are gone, and everybody else that three of Z are
-    lists = {w: everybody - ({0, 1, 2, 3} - {w % 4}) for w in everybody}
-    assert _complete_sum(8, set(), lists, plan.threshold) == {4, 5, 6, 7}
-
-
-@given(st.data())
-def test_different_lists_never_leave_fewer_than_min_honest(data):
-    n, bad = data.draw(st.integers(5, 12)), data.draw(st.integers(0, 2))
-    dropped = data.draw(st.integers(0, (n - bad - 1) // 2))
-    plan = complete_graph(n, adversary="malicious", corrupt=bad and (bad + 0.5) / n, dropout=(dropped + 0.5) / n)
-    assert (plan.corrupt, plan.dropped) == (bad, dropped)
-    traitors, honest = set(range(n - bad, n)), list(range(n - bad))
-    victims = data.draw(st.integers(0, len(honest)))
-    lists = {}
-    for w in honest:
-        called = [v for v in honest[:victims] if v != w]
-        first = data.draw(st.integers(0, max(0, len(called) - 1)))
-        lists[w] = set(range(n)) - set((called[first:] + called[:first])[:dropped])
-    together = _complete_sum(n, traitors, lists, plan.threshold)
-    assert together is None or len(together) >= plan.min_honest - dropped**2 // plan.min_honest
-
-
 @pytest.mark.parametrize(
     ("call", "arguments", "match"),
     [
@@ -275,6 +241,7 @@ def test_different_lists_never_leave_fewer_than_min_honest(data):
         (harary_graph, (10, "semi_honest", 1.0, 0.0), "corrupt must be in"),
         (harary_graph, (10, "semi_honest", 0.0, -0.1), "dropout must be in"),
         (harary_graph, (10.0, "semi_honest", 0.0, 0.0), "num_parties must be an integer"),
+        (partial(harary_graph, connected=1), (10, "semi_malicious", 0.0, 0.0), "connected must be a bool"),
     ],
 )
 def test_what_promises_nothing_is_refused(call, arguments, match):
