@@ -104,10 +104,11 @@ def require_independent(tape: Tape, losses: Tensor) -> frozenset[str]:
                 )
     weights = _weights(rows).to(losses)
     edges = [edge for use in uses for _, edge in use.edges]
-    plain: Sequence[Tensor | None] = torch.autograd.grad(losses.sum(), edges, retain_graph=True, allow_unused=True)
-    scaled: Sequence[Tensor | None] = torch.autograd.grad(
-        (losses * weights).sum(), edges, retain_graph=True, allow_unused=True
-    )
+    with tape.paused(), tape.gradients_kept():
+        plain, scaled = (
+            torch.autograd.grad((losses * factor).sum(), edges, retain_graph=True, allow_unused=True)
+            for factor in (torch.ones_like(losses), weights)
+        )
     found = iter(zip(plain, scaled, strict=True))
     hidden = set()
     for use in uses:

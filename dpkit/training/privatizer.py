@@ -61,7 +61,7 @@ class Privatizer:
     Args:
         model: the model; parameters may be frozen and unfrozen between steps.
         clip: the clip of one example's (unit's) gradient: see :func:`dpkit.training.clipped_sum`. An ``AdaptiveClip``
-            moves with each release; sum and count are one event.
+            moves with each release; sum and count are one event, and gradients of zero (padding) are not counted.
         noise_multiplier: noise standard deviation / clipping bound, > 0; or a schedule from the step's number
             (0, 1, ...) to that, which must not look at data and is asked once for each step.
         expected_batch_size: the public number that the noisy sum is divided by, > 0; not the size of any actual batch.

@@ -81,7 +81,7 @@ class Clipped:
 
     Attributes:
         total: the clipped sum, a tensor for each trainable parameter.
-        twice: twice the centred count of norms within the bound: of those within, less of the others.
+        twice: twice the centred count of norms within the bound: of those within, less of the others, without zeros.
     """
 
     total: Bounded

@@ -113,7 +113,8 @@ def clip_and_count(
         clear: clear the tape once the graph is freed, so that each layer's input is free as soon as it was used.
 
     Returns:
-        The sum; and twice the centred count of norms within the bound: of those within, less of the others.
+        The sum; and twice the centred count of norms within the bound: of those within, less of the others, and none
+        of those that are zero.
 
     Raises:
         LossError: as in :func:`clipped_sum`, and so are the other errors.
@@ -129,11 +130,14 @@ def clip_and_count(
     found: dict[int, Tensor] = {}
     twice = 0
     if len(losses):
-        parts = _formed(tape, losses, slots, count, method, verify=verify, clear=clear)
+        with tape.gradients_kept():
+            parts = _formed(tape, losses, slots, count, method, verify=verify, clear=clear)
         with torch.no_grad(), full_precision(losses.device):
             names = {id(value): name for name, value in tape.parameters().items()}
             found, squares = weighted_sums(parts, clip, [names[id(part.parameter)] for part in parts], count)
-            twice = 2 * int((squares <= clip.bound**2).sum()) - count
+            # Zeros count as nobody: where a batch is padded, a record more or less takes the place of such a row.
+            counted, within = squares != 0, (squares > 0) & (squares <= clip.bound**2)
+            twice = 2 * int(within.sum()) - int(counted.sum())
     total = {
         name: found[id(value)] if id(value) in found else torch.zeros_like(value, dtype=working_dtype(value))
         for name, value in tape.parameters().items()

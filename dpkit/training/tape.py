@@ -116,6 +116,32 @@ class Tape:
         finally:
             self._paused = before
 
+    @contextlib.contextmanager
+    def gradients_kept(self) -> Iterator[None]:
+        """Refuse backward passes that write gradients themselves, and leave none of them.
+
+        A function whose own backward pass calls ``backward()`` adds raw gradients to ``p.grad``, where neither the
+        graph nor clipping sees them.
+
+        Raises:
+            CoverageError: a parameter's ``grad`` was written inside; it is None now.
+        """
+        before = {name: _gradient(parameter) for name, parameter in self.parameters().items()}
+        written: list[str] = []
+        try:
+            yield
+        finally:
+            for name, parameter in self.parameters().items():
+                if (now := _gradient(parameter)) is not None and now != before.get(name):
+                    written.append(name)
+                    parameter.grad = None
+        if written:
+            raise CoverageError(
+                f"the backward pass wrote a gradient of parameter '{written[0]}' that was never clipped; it is "
+                "removed. Some function calls backward() inside its own backward pass (reversible layers, checkpoints of "
+                "other libraries): use torch.utils.checkpoint.checkpoint(..., use_reentrant=False) instead"
+            )
+
     def watch(self, module: nn.Module) -> None:
         """Before a call: refuse layers that mix examples or write them down, and remember what the layer holds."""
         if self._paused or module not in self._names:
@@ -228,6 +254,11 @@ def _remove(handles: tuple[torch.utils.hooks.RemovableHandle, ...]) -> None:
     """Unregister the hooks."""
     for handle in handles:
         handle.remove()
+
+
+def _gradient(parameter: nn.Parameter) -> tuple[int, int] | None:
+    """Which tensor a parameter's gradient is, and how often it was changed in place."""
+    return None if parameter.grad is None else (id(parameter.grad), parameter.grad._version)
 
 
 def _versions(module: nn.Module) -> list[tuple[Tensor, int]]:

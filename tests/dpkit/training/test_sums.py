@@ -5,11 +5,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from dpkit.adaptive import AdaptiveClip
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError, LossError, ParameterError
 from dpkit.training import clipped_sum, record, sums
 from dpkit.training.answers import answer
 from dpkit.training.norms import SHRINK
+from dpkit.training.sums import clip_and_count
 from tests.oracles.training import Case, Recurrent, cases, clipped_oracle, gradient, losses_of, norm
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's own, for even kernels
@@ -264,3 +266,20 @@ def test_what_is_kept_for_all_layers_together_is_bounded(monkeypatch):
     rooms.clear()
     total_of(model, inputs, 1.0, method="instantiate")
     assert rooms == [None, None]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_record_in_place_of_padding_moves_the_count_by_at_most_one_half(method):
+    torch.manual_seed(0)
+    model, inputs = nn.Linear(3, 2), torch.randn(6, 3)
+
+    def twice(records, bound):
+        rows, mask = torch.zeros(6, 3), torch.arange(6) < records
+        rows[:records] = inputs[:records]
+        with record(model) as tape:
+            losses = losses_of(model(rows)) * mask
+        clip = AdaptiveClip(bound, 0.5, expected_batch_size=6, count_noise_multiplier=1.0)
+        return clip_and_count(tape, losses, clip, method=method)[1]
+
+    for bound, sign in ((1e-6, -1), (1e6, 1)):
+        assert [twice(records, bound) for records in range(1, 7)] == [sign * records for records in range(1, 7)]

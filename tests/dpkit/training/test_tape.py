@@ -10,7 +10,7 @@ from torch.nn.modules import module as torch_module
 
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError, ParameterError
-from dpkit.training import clipped_sum, record
+from dpkit.training import Privatizer, clipped_sum, record
 from tests.oracles.training import losses_of
 
 
@@ -195,3 +195,35 @@ def test_weights_computed_in_a_hook_are_refused(wrap, layer):
 def test_only_modules_are_recorded():
     with pytest.raises(ParameterError, match="got function"):
         record(lambda x: x)
+
+
+class Hidden(torch.autograd.Function):
+    """Calls a layer out of autograd's sight, and runs a backward pass of its own."""
+
+    @staticmethod
+    def forward(ctx, inputs, layer):
+        ctx.layer = layer
+        ctx.save_for_backward(inputs)
+        with torch.no_grad():
+            return layer(inputs)
+
+    @staticmethod
+    def backward(ctx, signals):
+        inputs = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = ctx.layer(inputs)
+        torch.autograd.backward(outputs, signals)
+        return inputs.grad, None
+
+
+@pytest.mark.parametrize("rows", [1, 5])  # one row is not probed
+@pytest.mark.parametrize("had", [False, True])
+def test_gradients_that_a_function_writes_by_itself_are_refused_and_removed(rows, had):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    steps = Privatizer(model, clip=FlatClip(1.0), noise_multiplier=1.0, expected_batch_size=4)
+    if had:
+        steps.release()
+    losses = Hidden.apply(model[0](torch.randn(rows, 3)), model[1]).square().sum(1)
+    with pytest.raises(CoverageError, match=r"'1\.weight'"):
+        steps.backward(losses)
+    assert all(value.grad is None for value in model[1].parameters())
