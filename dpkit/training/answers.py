@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -64,7 +65,7 @@ def answer(
         return rule(use, signals[0], wanted, room)
 
 
-def require_exact(calls: Sequence[Call], rows: int) -> None:
+def require_exact(calls: Sequence[Call], rows: int) -> float:
     """Compare the fast gradients of up to four examples with those of one call for each example.
 
     Both are compared with the length of the whole gradient, so that rounding where a layer's own gradient cancels is no
@@ -73,6 +74,9 @@ def require_exact(calls: Sequence[Call], rows: int) -> None:
     Args:
         calls: the recorded calls.
         rows: the number of examples.
+
+    Returns:
+        The largest difference of a layer, relative to the whole gradient; NaN if an example is not finite.
 
     Raises:
         CoverageError: a layer does something to a batch that its type does not say; the message names it.
@@ -83,18 +87,25 @@ def require_exact(calls: Sequence[Call], rows: int) -> None:
         if few and rule_of(use.module) is not None:  # the others are called again in either way
             compared.append((few, wanted, *first_rows(use, signals, rows, few)))
     gaps = [_gap(use, wanted, signals, few) for few, wanted, use, signals in compared]
-    total = sum(square for _, square in gaps)
-    if not total < float("inf"):
-        return
+    total = math.sqrt(sum(square for _, square in gaps))
+    if not total < math.inf:
+        return math.nan
     for (gap, _), (few, wanted, use, signals) in zip(gaps, compared, strict=True):
         room = _COARSE if use.autocast is not None else _ROUNDING.get(_dtype(use), _COARSE)
         # where a layer's input cancels (a blank image that is normalised), what is left is the rounding of its dtype
-        if gap > room * total**0.5 and _gap(*_doubled(use, wanted, signals), few)[0] > _EXACT * total**0.5:
+        if gap > room * total and _gap(*_doubled(use, wanted, signals), few)[0] > _least(total, use, signals):
             raise CoverageError(
-                f"the gradient of layer '{use.name}' ({type(use.module).__name__}) differs by {gap / total**0.5:.1e} "
-                "of the whole from that of one call for each example: it does something to a batch that its type does "
-                "not say; use method='loop', and look for hooks or overridden methods of this layer"
+                f"the gradient of layer '{use.name}' ({type(use.module).__name__}) differs by {gap:.1e} of {total:.1e} "
+                "from that of one call for each example: it does something to a batch that its type does not say; use "
+                "method='loop', and look for hooks or overridden methods of this layer"
             )
+    return max((gap for gap, _ in gaps), default=0.0) / max(total, 1e-300)
+
+
+def _least(total: float, use: Use, signals: Mapping[int, Tensor]) -> float:
+    """The least difference in float64 that is none of rounding, also where the whole gradient cancels."""
+    sizes = [tensor.double().norm() for tensor in (*tensors_in((use.args, use.kwargs)), *signals.values())]
+    return _EXACT * max(total, 1e-3 * float(torch.stack(sizes).prod()))
 
 
 def _gap(use: Use, wanted: Sequence[nn.Parameter], signals: Mapping[int, Tensor], rows: int) -> tuple[float, float]:

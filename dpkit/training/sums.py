@@ -25,7 +25,7 @@ from dpkit.training.tape import Tape
 from dpkit.training.units import added
 from dpkit.training.weights import Clip, require_clip, require_names, weights
 
-__all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "require_losses", "weighted_sums"]
+__all__ = ["METHODS", "Method", "clip_and_count", "clipped_sum", "deviation", "require_losses", "weighted_sums"]
 
 Method = Literal["auto", "instantiate", "loop"]
 METHODS: tuple[str, ...] = ("auto", "instantiate", "loop")
@@ -145,10 +145,39 @@ def clip_and_count(
     return Bounded(total, clip.bound, clip.norm), twice
 
 
+def deviation(tape: Tape, losses: Tensor) -> float:
+    """How far fast gradients are from slow ones: see :func:`dpkit.training.answers.require_exact`.
+
+    Args:
+        tape: recording of the forward pass that made the losses.
+        losses: shape (batch,); their graph is freed.
+
+    Returns:
+        The largest difference of a layer, relative to the whole gradient; NaN if an example is not finite.
+
+    Raises:
+        CoverageError: they are not the same.
+    """
+    with tape.paused(), torch.no_grad():
+        return require_exact(_calls(tape, losses), len(losses))
+
+
 def _formed(
     tape: Tape, losses: Tensor, slots: Tensor | None, count: int, method: Method, *, verify: bool, clear: bool
 ) -> list[Part]:
     """The parts of the gradients of those parameters that the losses depend on."""
+    with tape.paused():
+        calls = _calls(tape, losses)
+        if clear:
+            tape.clear()
+        with torch.no_grad():
+            if verify:
+                require_exact(calls, len(losses))
+            return _parts(calls, len(losses), slots, count, method)
+
+
+def _calls(tape: Tape, losses: Tensor) -> list[Call]:
+    """The calls that the losses depend on, each with the gradients in its outputs."""
     calls = assign(tape, losses)
     if not calls:
         raise CoverageError(
@@ -157,16 +186,9 @@ def _formed(
         )
     for use, _ in calls:
         use.require_unchanged()
-    with tape.paused():
+    with torch.enable_grad():
         signals = signals_of(losses, [use for use, _ in calls])
-        done: list[Call] = [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
-        del calls, signals
-        if clear:
-            tape.clear()
-        with torch.no_grad():
-            if verify:
-                require_exact(done, len(losses))
-            return _parts(done, len(losses), slots, count, method)
+    return [(*call, signal) for call, signal in zip(calls, signals, strict=True) if signal]
 
 
 def require_losses(losses: Tensor) -> None:
