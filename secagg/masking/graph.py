@@ -7,6 +7,9 @@ the ring can surround a victim. The *server* is trusted with it: one that choose
 corrupt parties and reads that one input, whatever the thresholds. So every promise about a smaller graph is about a
 server that drew the key at random and once; where that is too much to ask, take the complete graph, which nobody can
 choose.
+
+References:
+    Bell et al. 2020, section 3.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ class Thresholds:
             parties) remain.
         own_share: whether a party keeps a share of the seed of its own self-mask, never one of its own mask key: true
             on the complete graph, and never on a smaller one, whose threshold counts the neighbours only.
-        min_survivors: fewest inputs of a sum that an honest server opens: n - D.
+        min_survivors: fewest inputs of a sum: n - D. An honest server opens no smaller one; where it may lie, parties
+            answer to no shorter list.
         min_honest: fewest honest inputs of any sum that can come out, for the adversary that was planned for.
         corrupt: A, parties that may be on the adversary's side.
         dropped: D, parties that may drop out, all rounds together.
@@ -184,7 +185,8 @@ def harary_graph(
             and then lies about who has dropped out.
         corrupt: fraction of the parties that are on the server's side, in [0, 1), floored; who they are may not hang on
             the graph.
-        dropout: fraction of the parties that may drop out, in [0, 1), floored.
+        dropout: fraction of the parties that may drop out, in [0, 1), floored; who does by itself may not hang on the
+            graph either.
         connected: whether a semi-malicious plan has to meet condition 4 too; without, degrees are the published ones.
 
     Returns:
