@@ -74,8 +74,6 @@ class FreshNoise:
         """See :class:`Noise`."""
         multiplier = self._multiplier(step)
         if isinstance(self._entropy, torch.Generator):
-            if isinstance(clip, AdaptiveClip):
-                raise ParameterError("entropy must be a source of dpkit.entropy for an AdaptiveClip, got a Generator")
             return _on_device(clipped.total, multiplier, self._entropy, sampling, ledger), clip
         if isinstance(clip, AdaptiveClip):
             return clip.release(
@@ -181,6 +179,11 @@ def choose_noise(
     if noise is None and noise_multiplier is not None:
         if participation is not None:
             raise ParameterError("participation must be None where noise is independent; it is for noise=")
+        if isinstance(entropy, torch.Generator) and isinstance(clip, AdaptiveClip):
+            raise ParameterError(
+                "entropy must be a source of dpkit.entropy for an AdaptiveClip, got a torch.Generator; give None, or "
+                "use FlatClip(bound)"
+            )
         return FreshNoise(noise_multiplier, entropy)
     if not isinstance(noise, NoiseStream):
         raise ParameterError(

@@ -20,12 +20,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from dpkit.errors import CoverageError, ParameterError
 
 __all__ = ["Tape", "Use", "record", "tensors_in"]
+
+_COMPUTING_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 
 @final
@@ -63,7 +66,7 @@ class Use:
 
     def require_unchanged(self) -> None:
         """Refuse a call whose argument tensors were modified in place after it."""
-        if self.versions != tuple(tensor._version for tensor in tensors_in((self.args, self.kwargs))):
+        if self.versions != _changes(tensors_in((self.args, self.kwargs))):
             raise CoverageError(
                 f"the input of layer '{self.name}' was modified in place after the layer read it, so its gradient "
                 "can no longer be computed; replace the in-place operation by one that returns a new tensor"
@@ -82,6 +85,7 @@ class Tape:
     def __init__(self, model: nn.Module) -> None:
         if not isinstance(model, nn.Module):
             raise ParameterError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        _refuse_compiled(model)
         self.model = model
         self.uses: list[Use] = []
         self._names = {module: name or type(module).__name__ for name, module in model.named_modules()}
@@ -138,8 +142,8 @@ class Tape:
         if written:
             raise CoverageError(
                 f"the backward pass wrote a gradient of parameter '{written[0]}' that was never clipped; it is "
-                "removed. Some function calls backward() inside its own backward pass (reversible layers, checkpoints of "
-                "other libraries): use torch.utils.checkpoint.checkpoint(..., use_reentrant=False) instead"
+                "removed. Some function calls backward() inside its own backward pass (reversible layers, other "
+                "libraries' checkpoints): use torch.utils.checkpoint.checkpoint(..., use_reentrant=False) instead"
             )
 
     def watch(self, module: nn.Module) -> None:
@@ -171,7 +175,7 @@ class Tape:
                 module=module,
                 args=args,
                 kwargs=dict(kwargs),
-                versions=tuple(tensor._version for tensor in inputs),
+                versions=_changes(inputs),
                 boundary=frozenset(tensor.grad_fn for tensor in inputs if tensor.grad_fn is not None),
                 outputs=tuple(tensor.shape for tensor in outputs),
                 edges=edges,
@@ -208,7 +212,7 @@ def record(model: nn.Module) -> Tape:
         The tape. Leaving the ``with`` block, or ``close()``, ends the recording and keeps what was recorded.
 
     Raises:
-        ParameterError: ``model`` is not a module.
+        ParameterError: ``model`` is not a module, or it is compiled.
         CoverageError: raised by the model's forward pass if a layer mixes examples.
 
     Example:
@@ -232,6 +236,11 @@ def tensors_in(tree: object) -> list[Tensor]:
     if isinstance(tree, (tuple, list)):
         return [tensor for value in tree for tensor in tensors_in(value)]
     return []
+
+
+def _changes(tensors: list[Tensor]) -> tuple[int, ...]:
+    """How often each tensor was changed in place; torch does not count it for those made in inference mode."""
+    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors)
 
 
 def _install(reference: weakref.ref[Tape]) -> tuple[torch.utils.hooks.RemovableHandle, ...]:
@@ -295,7 +304,20 @@ def _owns_trainable(module: nn.Module) -> bool:
         return False  # called while its layer computes a weight: the layer answers for it
     if is_parametrized(module) or isinstance(module, nn.MultiheadAttention):  # it reads its out_proj without a call
         return any(parameter.requires_grad for parameter in module.parameters())
-    return any(value is not None and value.requires_grad for value in module._parameters.values())
+    # lists and dicts of parameters are never called: whoever holds them is
+    lists = (child for child in module.children() if isinstance(child, nn.ParameterList | nn.ParameterDict))
+    own = (value for holder in (module, *lists) for value in holder._parameters.values())
+    return any(value is not None and value.requires_grad for value in own)
+
+
+def _refuse_compiled(model: nn.Module) -> None:
+    """Refuse modules whose compiled code calls their layers without hooks."""
+    for name, module in model.named_modules():
+        if type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None:
+            raise ParameterError(
+                f"model must not be compiled, got {name or 'one'} that is: compiled code hides the calls of layers;"
+                " give the plain module (module._orig_mod), and compile functions without parameters only"
+            )
 
 
 def _refuse_batch_statistics(name: str, module: nn.Module) -> None:
@@ -326,8 +348,9 @@ def _refuse_table(name: str, module: nn.Module) -> None:
 
 def _refuse_hooked_weights(name: str, module: nn.Module) -> None:
     """Refuse layers whose weight a hook computes from other parameters: calling them again would not compute it."""
-    if any(isinstance(hook, (WeightNorm, SpectralNorm)) for hook in module._forward_pre_hooks.values()):
+    if any(isinstance(hook, _COMPUTING_HOOKS) for hook in module._forward_pre_hooks.values()):
         raise CoverageError(
             f"layer '{name}' ({type(module).__name__}) computes its weight in a hook, where clipping does not see it; "
-            "use torch.nn.utils.parametrizations.weight_norm or spectral_norm instead of torch.nn.utils'"
+            "use torch.nn.utils.parametrizations.weight_norm or spectral_norm instead of torch.nn.utils', and a "
+            "parametrization, or prune.remove, instead of a pruned weight"
         )

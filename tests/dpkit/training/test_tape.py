@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
+from torch.nn.utils import prune
 
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError, ParameterError
 from dpkit.training import Privatizer, clipped_sum, record
-from tests.oracles.training import losses_of
+from dpkit.training.norms import SHRINK
+from tests.oracles.training import clipped_oracle, losses_of
 
 
 def build():
@@ -227,3 +229,60 @@ def test_gradients_that_a_function_writes_by_itself_are_refused_and_removed(rows
     with pytest.raises(CoverageError, match=r"'1\.weight'"):
         steps.backward(losses)
     assert all(value.grad is None for value in model[1].parameters())
+
+
+class Listed(nn.Module):
+    """Parameters in a list and a dict, which are never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.several = nn.ParameterList([torch.randn(3, 3), torch.randn(3, 3)])
+        self.named = nn.ParameterDict({"gain": torch.randn(3)})
+
+    def forward(self, x):
+        for weight in self.several:
+            x = torch.tanh(x @ weight)
+        return x * self.named["gain"]
+
+
+def test_lists_and_dicts_of_parameters_belong_to_who_holds_them():
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.Linear(3, 3), Listed()).double(), torch.randn(4, 3, dtype=torch.float64)
+    with record(model) as tape:
+        losses = losses_of(model(inputs))
+    total = clipped_sum(tape, losses, FlatClip(0.5)).value
+    expected = clipped_oracle(model, list(inputs.split(1)), 0.5 * SHRINK)
+    for name, value in expected.items():
+        torch.testing.assert_close(total[name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_a_pruned_layer_is_refused_until_its_pruning_is_final():
+    layer, inputs = nn.Linear(3, 2), torch.randn(4, 3)
+    prune.l1_unstructured(layer, "weight", 0.5)
+    with record(layer), pytest.raises(CoverageError, match=r"prune\.remove"):
+        layer(inputs)
+    prune.remove(layer, "weight")
+    with record(layer) as tape:
+        losses = losses_of(layer(inputs))
+    clipped_sum(tape, losses, FlatClip(1.0))
+
+
+def test_inputs_that_were_made_in_inference_mode():
+    layer = nn.Linear(3, 2)
+    layer.weight.requires_grad_(False)
+    with torch.inference_mode():
+        inputs = torch.randn(4, 3)
+    with record(layer) as tape:
+        losses = losses_of(layer(inputs))
+    assert clipped_sum(tape, losses, FlatClip(1.0)).value["bias"].any()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of its compiler
+@pytest.mark.parametrize("compiled", [lambda m: torch.compile(m, backend="eager"), lambda m: m.compile() or m])
+def test_compiled_modules_are_refused(compiled):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    model[0] = compiled(model[0])
+    with pytest.raises(ParameterError, match="got 0 that is"):
+        record(model)
+    with pytest.raises(ParameterError, match="got one that is"):
+        record(model[0])
