@@ -223,10 +223,11 @@ def noise_shares(
     """
     _check_parties(updates, plan, clip, mechanism, sampling)
     require_draw(sampling)
+    bits = secagg.summand_bits(plan.num_parties, plan.value_bits, wrap=plan.wrap)
     source = resolve(entropy)
     vectors, query, restore = _bounded_vectors(updates, clip)
     if rotate:
-        span = share_step(mechanism, bound=query.bound, plan=plan) * 2.0 ** (plan.value_bits - 1)
+        span = share_step(mechanism, bound=query.bound, plan=plan) * 2.0 ** (bits - 1)
         reach = query.bound if clip is not None else span * math.sqrt(plan.dim)  # no sum that fits is longer
         vectors, query, restore = _rotated(vectors, query, restore, source, reach)
     if query.value.size != plan.dim:
@@ -237,18 +238,14 @@ def noise_shares(
     step = share_step(mechanism, bound=query.bound, plan=plan)
     share = mechanism.share(parties=plan.num_parties, min_honest=plan.min_honest).with_step(step)
     event = share.event(query)
-    limit = _centre_limit(share.reach(query), query.bound / step, plan.value_bits) * step
-    encoded = np.stack(
-        [
-            _encode(share.draw(Bounded(np.clip(vector, -limit, limit), query.bound), source), plan.value_bits)
-            for vector in vectors
-        ]
-    )
+    limit = _centre_limit(share.reach(query), query.bound / step, bits) * step
+    clamped = (Bounded(np.clip(vector, -limit, limit), query.bound) for vector in vectors)
+    encoded = np.stack([_encode(share.draw(one, source), bits) for one in clamped])
     return NoiseShares(
         vectors=encoded,
         event=event if sampling is None else sampling.sampled(event),
         secure=is_secure(source) and (sampling is None or is_secure(sampling)),
-        value_bits=plan.value_bits,
+        value_bits=bits,
         min_survivors=plan.min_survivors,
         sampling=sampling,
         decode=lambda total: restore(np.asarray(total * step, dtype=np.float64)),
@@ -277,7 +274,8 @@ def share_step(
     local_stddev = mechanism.noise_multiplier * bound / math.sqrt(plan.min_honest)
     fineness = _FINENESS
     if mechanism.rounds:
-        fineness = min(max(_FINENESS, 2.0 ** (plan.value_bits - 1 - _ROOM_BITS)), _FINEST_SHARE)
+        bits = secagg.summand_bits(plan.num_parties, plan.value_bits, wrap=plan.wrap)
+        fineness = min(max(_FINENESS, 2.0 ** (bits - 1 - _ROOM_BITS)), _FINEST_SHARE)
     return math.ldexp(1.0, math.frexp(local_stddev / fineness)[1] - 1)  # the power of two at or below
 
 

@@ -22,7 +22,7 @@ from secagg.checks import check_finite, check_integer, check_unmasked, check_wor
 from secagg.errors import CapacityError, ParameterError
 from secagg.prg import draw, system
 
-__all__ = ["FixedPoint", "field_bits", "offset_decode", "offset_encode", "pack", "unpack"]
+__all__ = ["FixedPoint", "field_bits", "offset_decode", "offset_encode", "pack", "summand_bits", "unpack"]
 
 
 def field_bits(num_parties: int, value_bits: int) -> int:
@@ -40,6 +40,24 @@ def field_bits(num_parties: int, value_bits: int) -> int:
         (20, 20, 21)
     """
     return (num_parties * ((1 << value_bits) - 1)).bit_length()
+
+
+def summand_bits(num_parties: int, value_bits: int, *, wrap: bool) -> int:
+    """Bits of values whose exact sum a plan can carry: all of its own, or fewer where it wraps at ``2**value_bits``.
+
+    Args:
+        num_parties: parties of the plan, >= 1.
+        value_bits: bits of one entry of the plan.
+        wrap: whether its sum is taken modulo ``2**value_bits``.
+
+    Returns:
+        The bits; 0 or less where no value would fit.
+
+    Example:
+        >>> summand_bits(5, 24, wrap=False), summand_bits(5, 24, wrap=True)
+        (24, 21)
+    """
+    return value_bits - (num_parties - 1).bit_length() if wrap else value_bits
 
 
 def offset_encode(ints: NDArray[np.int64], value_bits: int) -> NDArray[np.uint64]:

@@ -340,3 +340,20 @@ def test_integers_beyond_float64_saturate():
     update = Bounded(np.array([2**63 - 1, -(2**63), 2**60 + 1]), 1.0)
     release = _mean([update] * 3, plan=PLANS["plain"](3, 3), clip=None, entropy=seeded(5))
     assert (np.sign(release.value) == [1, -1, 1]).all()
+
+
+@pytest.mark.parametrize(
+    "mechanism", [DiscreteGaussianMechanism(4.0), SkellamMechanism(4.0)], ids=["gaussian", "skellam"]
+)
+def test_a_plan_that_wraps_gives_what_one_without_gives(mechanism):
+    """Shares get fewer bits there, so that their sum never wraps."""
+    updates = [np.array([0.9, -0.1, 0.0]) * (-1) ** i for i in range(5)]
+    released = []
+    for plan in (secagg.PlainSum.plan(5, 3, 21), secagg.PlainSum.plan(5, 3, 24, wrap=True)):
+        ledger = Ledger(relation="add_remove", unit="party")
+        release = private_mean(
+            updates, clip=FlatClip(1.0), mechanism=mechanism, plan=plan, denominator=5, ledger=ledger, entropy=seeded(3)
+        )
+        released.append((release.value.tolist(), release.event))
+    assert released[0] == released[1]
+    assert np.abs(released[0][0]).max() < 10
