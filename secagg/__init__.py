@@ -9,7 +9,7 @@ dpkit or accountants, and TenSEAL only when a homomorphic plan makes keys.
 """
 
 from secagg.api import ClientSession, Entropy, Keys, Outgoing, ServerSession, State, SumProtocol, SumResult
-from secagg.codec import FixedPoint, field_bits, offset_decode, offset_encode, pack, unpack
+from secagg.codec import FixedPoint, field_bits, offset_decode, offset_encode, pack, summand_bits, unpack
 from secagg.errors import (
     BackendError,
     CapacityError,
@@ -52,6 +52,7 @@ __all__ = [
     "offset_encode",
     "pack",
     "simulate",
+    "summand_bits",
     "unflatten",
     "unpack",
 ]
