@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn.modules.conv import _ConvNd
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpkit.errors import CoverageError
 from dpkit.training.norms import working_dtype
@@ -49,6 +50,18 @@ class Axes:
 
     inputs: tuple[int | None, ...]
     outputs: tuple[int, ...]
+
+
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees whether an operation of this thread draws random numbers, on any device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = False
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen = self.seen or torch.Tag.nondeterministic_seeded in function.tags
+        return function(*args, **(kwargs or {}))
 
 
 class _Forward(nn.Module):
@@ -127,6 +140,11 @@ def batch_axes(use: Use, rows: int, used: Collection[int]) -> Axes:
     axes = tuple(axis if shape else None for shape, axis in inputs)
     outputs = tuple(by_output[i] if i < len(by_output) else 0 for i in range(len(use.outputs)))
     places = [*zip((shape for shape, _ in inputs), axes, strict=True), *((use.outputs[i], outputs[i]) for i in used)]
+    if any(by_name.get(name, 0) is None and tensor.dim() > 2 for name, value in named for tensor in tensors_in(value)):
+        raise CoverageError(
+            f"layer '{use.name}' was called with an attn_mask of three axes, with examples and heads in one, which "
+            "cannot be cut into examples; give one of two axes for all of them, and key_padding_mask for each"
+        )
     least = _least_rank(use.module)
     for shape, axis in places:
         if len(shape) < least:
@@ -187,14 +205,14 @@ def mixes_rows(use: Use, rows: int) -> bool:
     alone = [t if axis is None else t.narrow(axis, 0, 1) for t, axis in zip(tensors, axes.inputs, strict=True)]
     before = torch.get_rng_state()
     answers = []
-    for given in (tensors, alone):
-        args, kwargs = with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
-        with torch.no_grad(), use.casting():
+    with torch.no_grad(), use.casting(), _Draws() as draws:
+        for given in (alone, tensors):
+            args, kwargs = with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
             answers.append(tensors_in(use.module.forward(*args, **kwargs)))
-    if not torch.equal(before, torch.get_rng_state()):
+    if draws.seen:
         torch.set_rng_state(before)
         return False
-    return any(_differ(answers[0][i], answers[1][i], axes.outputs[i]) for i, _ in use.edges)
+    return any(_differ(answers[1][i], answers[0][i], axes.outputs[i]) for i, _ in use.edges)
 
 
 def _differ(batch: Tensor, alone: Tensor, axis: int) -> bool:
@@ -286,12 +304,15 @@ def _each(
                 return dict(vmap(partial(one, _pull_functional), randomness="error")(examples, gradients))
         except RuntimeError:  # torch's only sign that a layer cannot be batched; the loop below decides
             pass
-    before = torch.get_rng_state()
-    answers = [one(_pull_plain, [x[i] for x in examples], [g[i] for g in gradients]) for i in range(len(gradients[0]))]
-    if not torch.equal(before, torch.get_rng_state()):
+    before, answers = torch.get_rng_state(), list[_Answer]()
+    with _Draws() as draws:  # in the first call: what draws for one example draws for all
+        answers.append(one(_pull_plain, [x[0] for x in examples], [g[0] for g in gradients]))
+    if draws.seen:
         torch.set_rng_state(before)
         raise CoverageError(
             f"layer '{name}' draws random numbers in its forward pass (dropout?), so it cannot be called again with "
             "the same outcome; set its dropout to 0, or move its own parameters into a layer that does not contain it"
         )
+    for i in range(1, len(gradients[0])):
+        answers.append(one(_pull_plain, [x[i] for x in examples], [g[i] for g in gradients]))
     return {key: torch.stack([answer[key] for answer in answers]) for key in answers[0]}

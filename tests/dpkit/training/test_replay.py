@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 import torch
 from torch import nn
@@ -5,7 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError
-from dpkit.training import clipped_sum, record
+from dpkit.training import clipped_sum, record, replay
 from tests.oracles.training import Recurrent, clipped_oracle, losses_of
 
 
@@ -124,3 +126,31 @@ def test_time_first_is_not_taken_for_the_batch():
         losses = losses_of(model(torch.randn(4, 3, 3)))
     with pytest.raises(CoverageError, match=r"axis 0 must be the batch of 4 examples"):
         clipped_sum(tape, losses, FlatClip(1.0))
+
+
+def test_numbers_that_another_thread_draws_are_not_those_of_the_layer(monkeypatch):
+    torch.manual_seed(0)
+    model, inputs = nn.Sequential(nn.LSTM(3, 2, batch_first=True)), torch.randn(3, 4, 3)
+    with record(model) as tape:
+        losses = losses_of(model(inputs)[0])
+    plain = replay._pull_plain
+
+    def meanwhile(*given):
+        drawing = threading.Thread(target=torch.rand, args=(1,))
+        drawing.start()
+        drawing.join()
+        return plain(*given)
+
+    monkeypatch.setattr(replay, "_pull_plain", meanwhile)
+    state = torch.get_rng_state()
+    assert clipped_sum(tape, losses, FlatClip(1.0)).value["0.weight_ih_l0"].any()
+    assert not torch.equal(torch.get_rng_state(), state)  # what was drawn there stays drawn
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_attention_mask_for_each_example_and_head_is_refused(rows):
+    layer, inputs = nn.MultiheadAttention(4, 2, batch_first=True), torch.randn(rows, 5, 4)
+    with record(layer) as tape:
+        out = layer(inputs, inputs, inputs, attn_mask=torch.zeros(2 * rows, 5, 5), need_weights=False)[0]
+    with pytest.raises(CoverageError, match="key_padding_mask"):
+        clipped_sum(tape, losses_of(out), FlatClip(1.0))
