@@ -60,8 +60,17 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.seen = False
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen = self.seen or torch.Tag.nondeterministic_seeded in function.tags
-        return function(*args, **(kwargs or {}))
+        if self.seen or torch.Tag.nondeterministic_seeded not in function.tags:
+            return function(*args, **(kwargs or {}))
+        before = _states()  # one that could draw: attention does so with dropout only
+        answer = function(*args, **(kwargs or {}))
+        self.seen = any(not torch.equal(old, new) for old, new in zip(before, _states(), strict=True))
+        return answer
+
+
+def _states() -> list[Tensor]:
+    """The states of torch's global generators."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
 
 
 class _Forward(nn.Module):

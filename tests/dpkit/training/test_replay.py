@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError
 from dpkit.training import clipped_sum, record, replay
+from dpkit.training.independence import require_independent
 from tests.oracles.training import Recurrent, clipped_oracle, losses_of
 
 
@@ -126,6 +127,15 @@ def test_time_first_is_not_taken_for_the_batch():
         losses = losses_of(model(torch.randn(4, 3, 3)))
     with pytest.raises(CoverageError, match=r"axis 0 must be the batch of 4 examples"):
         clipped_sum(tape, losses, FlatClip(1.0))
+
+
+@pytest.mark.parametrize("method", ["auto", "loop"])
+def test_attention_without_dropout_draws_nothing(method):
+    layer, inputs = nn.MultiheadAttention(4, 2, batch_first=True), torch.randn(3, 5, 4)
+    with record(layer) as tape:
+        losses = losses_of(layer(inputs, inputs, inputs, need_weights=False)[0])
+    require_independent(tape, losses)
+    clipped_sum(tape, losses, FlatClip(1.0), method=method)
 
 
 def test_numbers_that_another_thread_draws_are_not_those_of_the_layer(monkeypatch):
