@@ -140,6 +140,15 @@ class Privatizer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        """How many batches ``sampling`` has, drawn or not."""
+        if self._sampling is None:
+            raise StateError("there is nothing to count: give the Privatizer a sampling, as PoissonBatches(...)")
+        return len(self._sampling)
+
     def __iter__(self) -> Iterator[Any]:
         """Go through the batches of ``sampling``; every draw must be released before the next one.
 

@@ -238,6 +238,16 @@ def test_iteration_gives_one_release_to_each_draw():
     assert {entry.event for entry in ledger.entries} == {PoissonSampled(Gaussian(1.0), 0.05)}
 
 
+def test_its_length_is_that_of_its_sampling():
+    with private(build(), sampling=PoissonBatches(10, 0.5, steps=3)) as step:
+        assert len(step) == 3
+        assert step
+    with private(build()) as step:
+        assert step
+        with pytest.raises(StateError, match="sampling"):
+            len(step)
+
+
 def test_a_draw_that_is_not_released_stops_the_loop():
     model = build()
     batches = PoissonBatches(10, 0.5, steps=3, entropy=seeded(3))
