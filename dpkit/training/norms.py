@@ -67,7 +67,8 @@ def coefficients(squares: Tensor, bound: float) -> Tensor:
 def normalizers(squares: Tensor, bound: float, stability: float) -> Tensor:
     r"""The factor :math:`C / (n + \gamma)` of AUTO-S, rounded towards zero: it brings norms :math:`n` below :math:`C`.
 
-    A norm that is not finite gives 0, and so does a factor too small to be a normal float32 number.
+    A norm that is not finite gives 0, and so does a factor too small to be a normal float32 number; a factor too large
+    for float32 is its largest number.
 
     Args:
         squares: float64 tensor of shape (rows,), squared norms.
@@ -77,7 +78,7 @@ def normalizers(squares: Tensor, bound: float, stability: float) -> Tensor:
     Returns:
         float64 tensor of shape (rows,).
     """
-    factor = bound * SHRINK / (squares.sqrt() + stability)
+    factor = (bound * SHRINK / (squares.sqrt() + stability)).clamp(max=torch.finfo(torch.float32).max)
     usable = torch.isfinite(squares) & (factor >= torch.finfo(torch.float32).tiny)
     return torch.where(usable, factor, 0.0)
 

@@ -194,11 +194,12 @@ def _contract(inputs: Tensor, signals: Tensor) -> Tensor:
 
 
 def kept_weights(signals: Tensor, weights: Tensor, slots: Tensor | None = None) -> Tensor:
-    r"""Weights for the rows of signals, in their dtype: zero where products would come near subnormal numbers.
+    r"""Weights for the rows of signals, in their dtype: zero where products would be near subnormal, or overflow.
 
-    There a product is rounded by more than its relative share, and large inputs would carry that past the bound. What
-    stays has an entry of at least :math:`2^{26}` times the least normal number: the subnormal roundings of a row of up
-    to :math:`2^{30}` entries are below :math:`2^{-32}` of it.
+    Near subnormal numbers a product is rounded by more than its relative share, and large inputs would carry that past
+    the bound. What stays has an entry of at least :math:`2^{26}` times the least normal number: the subnormal roundings
+    of a row of up to :math:`2^{30}` entries are below :math:`2^{-32}` of it. Where a weight is above one, and inputs
+    are small, a product may overflow although the gradient does not.
 
     Args:
         signals: shape (rows, ...), not empty.
@@ -211,7 +212,9 @@ def kept_weights(signals: Tensor, weights: Tensor, slots: Tensor | None = None) 
     peaks = signals.flatten(1).abs().amax(1).double()  # vector_norm(inf) takes twenty times as long
     if slots is not None:
         peaks = torch.zeros_like(weights).scatter_reduce(0, slots, peaks, "amax")
-    kept = torch.where(peaks * weights < torch.finfo(signals.dtype).tiny * 2.0**26, 0.0, weights).to(signals.dtype)
+    products, numbers = peaks * weights, torch.finfo(signals.dtype)
+    usable = (products >= numbers.tiny * 2.0**26) & (products <= numbers.max / 2)
+    kept = torch.where(usable, weights, 0.0).to(signals.dtype)
     return kept if slots is None else kept[slots]
 
 

@@ -6,9 +6,10 @@ from torch import nn
 
 from dpkit.training import parts
 from dpkit.training.linear import _contract, _grouped
-from dpkit.training.norms import coefficients
+from dpkit.training.norms import coefficients, normalizers
 from dpkit.training.parts import Dense, Outer, Table, Unformed
 from dpkit.training.sequences import by_forming, by_products
+from dpkit.training.units import Grouped
 
 
 def unformed(inputs, signals, measure=by_products):
@@ -71,6 +72,21 @@ def test_subnormal_products_do_not_exceed_the_bound(positions, size, measure):
     for part in tried:
         for bound in torch.logspace(-12, 0, 40, dtype=torch.float64).tolist():
             total = part.weighted_sum(coefficients(part.squares(), bound))
+            assert float(total.double().norm()) <= bound
+
+
+@pytest.mark.parametrize("measure", [by_products, by_forming])
+@pytest.mark.parametrize("positions", [1, 3])
+@pytest.mark.parametrize("inner", [0.0, 1e-44, 1e-39, 1e-38, 1.0])
+@pytest.mark.parametrize("outer", [0.0, 1e-38, 1.0, 3e37, 3e38])
+@pytest.mark.parametrize(("bound", "stability"), [(1.0, 0.01), (1e10, 1e-30)])
+def test_weights_above_one_do_not_overflow(positions, measure, inner, outer, bound, stability):
+    inputs, signals = torch.full((1, positions, 4), inner), torch.full((1, positions, 5), outer)
+    formed = Dense(nn.Parameter(torch.zeros(5, 4)), signals.mT @ inputs)
+    parts = [formed, unformed(inputs, signals, measure)]
+    for part in [*parts, Grouped(parts[1], torch.tensor([0]), 1)]:
+        if torch.isfinite(part.squares()).all():  # else the example is left out
+            total = part.weighted_sum(normalizers(part.squares(), bound, stability))
             assert float(total.double().norm()) <= bound
 
 
