@@ -106,7 +106,7 @@ def require_independent(tape: Tape, losses: Tensor) -> frozenset[str]:
     edges = [edge for use in uses for _, edge in use.edges]
     with tape.paused(), tape.gradients_kept():
         plain, scaled = (
-            torch.autograd.grad((losses * factor).sum(), edges, retain_graph=True, allow_unused=True)
+            torch.autograd.grad(losses, edges, factor, retain_graph=True, allow_unused=True)
             for factor in (torch.ones_like(losses), weights)
         )
     found = iter(zip(plain, scaled, strict=True))

@@ -263,8 +263,8 @@ class Privatizer:
             key: with ``noise``: 32 secret bytes that seal the rows of noise which later rows take back.
 
         Returns:
-            Dict of numbers, strings, dicts and None, for ``torch.save``. It holds the ledger and the position of the
-            sampling, no data, no gradient and no seed.
+            Dict of numbers, strings, dicts and None, for ``torch.save``. It holds the ledger and the state of the
+            sampling, no data, no gradient and no seed of noise; of ``CyclicBatches`` the key, as secret as the batches.
 
         Raises:
             StateError: closed, or in the middle of a step; the ledger or sampling cannot be saved; the key is missing;

@@ -70,7 +70,8 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _states() -> list[Tensor]:
     """The states of torch's global generators."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ())]
+    has_devices = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if has_devices else ())]
 
 
 class _Forward(nn.Module):
@@ -125,6 +126,7 @@ def replay(
     examples = [tensors[i].movedim(axes.inputs[i] or 0, 0) for i in split]
     gradients = [signal.movedim(axes.outputs[i], 0) for i, signal in signals.items()]
     formed = _each(use.name, one, examples, gradients, one_by_one=one_by_one)
+    use.require_unchanged()  # or the layer itself writes into its input, and was called on what it had written
     return [Dense(names[name], value.to(working_dtype(value))) for name, value in formed.items()]
 
 
@@ -218,6 +220,7 @@ def mixes_rows(use: Use, rows: int) -> bool:
         for given in (alone, tensors):
             args, kwargs = with_tensors((use.args, dict(use.kwargs)), iter(given).__next__)
             answers.append(tensors_in(use.module.forward(*args, **kwargs)))
+    use.require_unchanged()
     if draws.seen:
         torch.set_rng_state(before)
         return False

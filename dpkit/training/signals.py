@@ -34,7 +34,7 @@ def signals_of(losses: Tensor, uses: Sequence[Use]) -> list[dict[int, Tensor]]:
         return [{} for _ in uses]
     chains = [_chained(use) for use in uses]
     keep = any(any(chain) for chain in chains)
-    found = iter(torch.autograd.grad(losses.sum(), edges, allow_unused=True, retain_graph=keep))
+    found = iter(torch.autograd.grad(losses, edges, torch.ones_like(losses), allow_unused=True, retain_graph=keep))
     answers = []
     for use, chain in zip(uses, chains, strict=True):
         totals = [next(found) for _ in use.edges]

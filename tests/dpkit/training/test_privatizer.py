@@ -346,6 +346,15 @@ def test_a_batch_that_mixes_examples_is_refused_and_state_is_kept():
         step.release()
 
 
+def test_gradients_need_not_be_enabled_for_a_step():
+    model, inputs = build(), torch.randn(6, 4)
+    steps = private(model)
+    losses = losses_of(model(inputs))
+    with torch.no_grad():
+        steps.backward(losses)
+        assert steps.release().value.keys() == dict(model.named_parameters()).keys()
+
+
 def test_a_first_batch_that_hides_mixing_does_not_pass_for_all():
     model, inputs = build(), torch.randn(6, 4)
 

@@ -129,6 +129,18 @@ def test_time_first_is_not_taken_for_the_batch():
         clipped_sum(tape, losses, FlatClip(1.0))
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("method", ["auto", "loop"])
+def test_a_layer_that_writes_into_its_input_is_refused(method, named):
+    layer, inputs = Wrapped(lambda weight, x: torch.tanh(x.add_(1) * weight)), torch.randn(4, 3)
+    with record(layer) as tape:
+        losses = losses_of(layer(x=inputs) if named else layer(inputs))
+    with pytest.raises(CoverageError, match="modified in place"):
+        clipped_sum(tape, losses, FlatClip(1.0), method=method)
+    with pytest.raises(CoverageError, match="modified in place"):
+        require_independent(tape, losses)
+
+
 @pytest.mark.parametrize("method", ["auto", "loop"])
 def test_attention_without_dropout_draws_nothing(method):
     layer, inputs = nn.MultiheadAttention(4, 2, batch_first=True), torch.randn(3, 5, 4)
