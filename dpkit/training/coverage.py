@@ -51,12 +51,11 @@ def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ..
     links = _parameter_edges(nodes, names)
     answers: _Answers = [{} for _ in uses]
     for (node, key), parameter in links.items():
-        owners = _owners(uses, holding.get(node, []), parameter)
+        owners = _innermost(uses, regions, _owners(uses, holding.get(node, []), parameter))
         if not owners:
             _refuse(names[key])
         for i in owners:
-            if not any(_is_inside(uses[j], regions[i]) for j in owners if j != i):
-                answers[i][key] = parameter
+            answers[i][key] = parameter
     _refuse_nested(uses, regions, answers, names)
     _refuse_detours(nodes, uses, regions, answers, links, names)
     return [(use, tuple(answer.values())) for use, answer in zip(uses, answers, strict=True) if answer]
@@ -80,6 +79,18 @@ def _owners(uses: Sequence[Use], inside: Sequence[int], parameter: nn.Parameter)
     """Of these calls, those whose layer owns the parameter: directly or, if none does, through a child."""
     direct = [i for i in inside if any(own is parameter for own in uses[i].module._parameters.values())]
     return direct or [i for i in inside if any(own is parameter for own in uses[i].module.parameters())]
+
+
+def _innermost(uses: Sequence[Use], regions: Sequence[set[Node]], owners: Sequence[int]) -> list[int]:
+    """Of these calls, those within which no other one was made.
+
+    Calls that return the same tensor are each within the other: the inner one returned, and was noted, first.
+    """
+
+    def is_around(i: int, j: int) -> bool:
+        return _is_inside(uses[j], regions[i]) and (i > j or not _is_inside(uses[i], regions[j]))
+
+    return [i for i in owners if not any(is_around(i, j) for j in owners if j != i)]
 
 
 def _is_inside(use: Use, region: set[Node]) -> bool:

@@ -10,7 +10,8 @@ from dpkit.clip import FlatClip
 from dpkit.errors import CoverageError
 from dpkit.training import clipped_sum, record
 from dpkit.training.coverage import assign
-from tests.oracles.training import Attention, Scaled, cases, losses_of
+from dpkit.training.norms import SHRINK
+from tests.oracles.training import Attention, Scaled, cases, clipped_oracle, losses_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")  # torch's own, for even kernels
 
@@ -209,3 +210,37 @@ def test_supported_models_are_covered_once(case, rows):
     found = torch.autograd.grad(losses.sum(), list(tape.parameters().values()), allow_unused=True)
     needed = {id(p) for p, g in zip(tape.parameters().values(), found, strict=True) if g is not None}
     assert answered == needed
+
+
+class Recursive(nn.Module):
+    """Calls itself, and the innermost call uses a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.gain = nn.Linear(3, 3), nn.Parameter(torch.randn(3))
+
+    def forward(self, x, depth=2):
+        return self(torch.tanh(self.layer(x)), depth - 1) if depth else x * self.gain
+
+
+class Alias(nn.Module):
+    """Owns the weight of a layer too, and returns what the layer returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.weight = self.layer.weight
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("kind", [Recursive, Alias])
+def test_of_nested_calls_that_return_one_tensor_the_inner_answers(kind):
+    torch.manual_seed(0)
+    model, inputs = kind().double(), torch.randn(4, 3, dtype=torch.float64)
+    with record(model) as tape:
+        losses = losses_of(model(inputs))
+    total = clipped_sum(tape, losses, FlatClip(0.5)).value
+    for name, value in clipped_oracle(model, list(inputs.split(1)), 0.5 * SHRINK).items():
+        torch.testing.assert_close(total[name], value, rtol=1e-9, atol=1e-12, msg=name)
