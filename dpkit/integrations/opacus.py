@@ -22,10 +22,11 @@ from dpkit.bounded import Bounded
 from dpkit.errors import BackendError, CoverageError, ParameterError, StateError
 from dpkit.mechanism import Release, Sampling, check_recording, require_draw, spend_draw
 from dpkit.training.norms import working_dtype
-from dpkit.training.parts import Dense, added
+from dpkit.training.parts import Dense
 from dpkit.training.precision import full_precision
 from dpkit.training.state import require_ledger, restore_ledger
 from dpkit.training.sums import weighted_sums
+from dpkit.training.units import added
 from dpkit.training.weights import Clip, require_clip, require_names
 
 __all__ = ["accountant", "clipped_sum"]
