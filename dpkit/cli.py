@@ -133,6 +133,7 @@ def _add_plan_sum(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=int, required=True, help="entries of a vector")
     parser.add_argument("--value-bits", type=int, required=True)
     parser.add_argument("--dropout", type=float, default=0.1, help="share of the parties that may be lost")
+    parser.add_argument("--corrupt", type=float, default=0.1, help="share of the parties that may help the server")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -259,24 +260,51 @@ def _plan_sum(options: argparse.Namespace) -> str:
     plans: dict[str, Callable[[], secagg.SumProtocol]] = {
         "PlainSum": lambda: secagg.PlainSum.plan(options.parties, options.dim, options.value_bits),
         "BFVSum": lambda: secagg.BFVSum.plan(options.parties, options.dim, options.value_bits, dropout=options.dropout),
+        **_masked_plans(options),
     }
     facts: dict[str, Any] = {}
     for name, build in plans.items():
         try:
             plan = build()
-            facts[name] = {"bytes_up": plan.bytes_up, "bytes_down": plan.bytes_down, "promise": plan.promise}
+            facts[name] = {
+                "bytes_up": plan.bytes_up,
+                "bytes_down": plan.bytes_down,
+                "rounds": len(plan.rounds),
+                "min_honest": plan.min_honest,
+                "promise": plan.promise,
+            }
         except secagg.SecAggError as error:
             facts[name] = {"refused": str(error)}
     if all("refused" in row for row in facts.values()):
         raise ParameterError(next(iter(facts.values()))["refused"])
     lines = [
-        f"{options.parties} parties, {options.dim} values of {options.value_bits} bits, dropout {options.dropout:g}"
+        f"{options.parties} parties, {options.dim} values of {options.value_bits} bits, dropout {options.dropout:g}, "
+        f"corrupt {options.corrupt:g} (of the masked sums)"
     ]
     for name, row in facts.items():
         refused = row.get("refused")
-        cost = f"refused: {refused}" if refused else f"up {row['bytes_up']} B, down {row['bytes_down']} B a party"
+        cost = f"refused: {refused}" if refused else _cost(row)
         lines += [f"{name}: {cost}"] + ([] if refused else [f"    {row['promise']}"])
     return _said(options, facts, "\n".join(lines))
+
+
+def _masked_plans(options: argparse.Namespace) -> dict[str, Callable[[], secagg.SumProtocol]]:
+    """The masked sums, for each server that they are made for."""
+    size = (options.parties, options.dim, options.value_bits)
+    share = {"corrupt": options.corrupt, "dropout": options.dropout}
+    lying: dict[str, Any] = {"adversary": "semi_malicious", "connected": True, **share}
+    return {
+        "SecAgg, semi-honest": lambda: secagg.SecAgg.plan(*size, adversary="semi_honest", **share),
+        "SecAgg, malicious": lambda: secagg.SecAgg.plan(*size, adversary="malicious", **share),
+        "SecAggPlus, semi-honest": lambda: secagg.SecAggPlus.plan(*size, adversary="semi_honest", **share),
+        "SecAggPlus, semi-malicious": lambda: secagg.SecAggPlus.plan(*size, **lying),
+    }
+
+
+def _cost(row: dict[str, Any]) -> str:
+    """What a sum takes, on one line."""
+    traffic = f"up {row['bytes_up']} B, down {row['bytes_down']} B a party"
+    return f"{traffic}, {row['rounds']} rounds, noise of {row['min_honest']} honest parties at least"
 
 
 def _demo(options: argparse.Namespace) -> str:

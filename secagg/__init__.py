@@ -17,10 +17,13 @@ from secagg.errors import (
     LocalProtocolError,
     ParameterError,
     PeerProtocolError,
+    RollbackRiskError,
     SecAggError,
     TooFewSurvivorsError,
 )
 from secagg.he import BFVSum
+from secagg.masking.plans import SecAgg, SecAggPlus
+from secagg.masking.task import Registry, Task
 from secagg.plain import PlainSum
 from secagg.simulation import simulate
 from secagg.tree import TreeSpec, flatten, unflatten
@@ -39,11 +42,16 @@ __all__ = [
     "ParameterError",
     "PeerProtocolError",
     "PlainSum",
+    "Registry",
+    "RollbackRiskError",
+    "SecAgg",
     "SecAggError",
+    "SecAggPlus",
     "ServerSession",
     "State",
     "SumProtocol",
     "SumResult",
+    "Task",
     "TooFewSurvivorsError",
     "TreeSpec",
     "field_bits",

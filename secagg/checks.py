@@ -26,7 +26,7 @@ __all__ = [
 
 def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
     """`value` as an int in ``[at_least, at_most]``; bools, floats and the rest are refused."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if type(value) is not int and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)):
         raise ParameterError(f"{name} must be an integer, got {type(value).__name__}.")
     number = int(value)
     if number < at_least or (at_most is not None and number > at_most):

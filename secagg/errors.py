@@ -6,10 +6,12 @@
     ├─ ParameterError       (ValueError)     a plan that cannot be kept, or an argument out of its domain
     ├─ CapacityError        (OverflowError)  the sum, or its noise, would not fit
     ├─ LocalProtocolError   (RuntimeError)   you called out of order
+    │  └─ RollbackRiskError                  a step that may have been taken before, with another message
     ├─ PeerProtocolError    (RuntimeError)   another party's message may not be used; carries .peer
     │  └─ DecodeError       (ValueError)     the bytes are not a message of this session
     ├─ TooFewSurvivorsError (RuntimeError)   fewer parties than the plan promised; carries .alive, .required
-    └─ BackendError         (ImportError)    an optional package is missing
+    ├─ BackendError         (ImportError)    an optional package is missing
+    └─ ConformanceError     (AssertionError) a protocol or transport fails a check of secagg.testing
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from __future__ import annotations
 __all__ = [
     "BackendError",
     "CapacityError",
+    "ConformanceError",
     "DecodeError",
     "LocalProtocolError",
     "ParameterError",
     "PeerProtocolError",
+    "RollbackRiskError",
     "SecAggError",
     "TooFewSurvivorsError",
 ]
@@ -40,6 +44,10 @@ class CapacityError(SecAggError, OverflowError):
 
 class LocalProtocolError(SecAggError, RuntimeError):
     """The caller used a session out of order."""
+
+
+class RollbackRiskError(LocalProtocolError):
+    """A session that was restored may have answered before, in another way; it says nothing."""
 
 
 class PeerProtocolError(SecAggError, RuntimeError):
@@ -74,3 +82,7 @@ class TooFewSurvivorsError(SecAggError, RuntimeError):
 
 class BackendError(SecAggError, ImportError):
     """An optional package is missing; the message names the extra to install."""
+
+
+class ConformanceError(SecAggError, AssertionError):
+    """A protocol, or the transport under it, fails a check of secagg.testing."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from secagg.api import ClientSession, Entropy, Outgoing, ServerSession, SumProtocol, SumResult
 from secagg.checks import check_integer, check_unmasked
 from secagg.codec import FixedPoint
-from secagg.errors import ParameterError, TooFewSurvivorsError
+from secagg.errors import LocalProtocolError, ParameterError, TooFewSurvivorsError
 
 __all__ = ["simulate"]
 
@@ -98,10 +98,13 @@ class _Run:
         self._deliver(closing)
 
     def opened(self, required: int) -> SumResult:
-        """The sum, opened by the first party that has it."""
-        if not self._pending:
-            raise TooFewSurvivorsError("nobody is left to open the sum.", alive=0, required=required)
-        return self._clients[min(self._pending)].result()
+        """The sum, opened by the first party that has it, or by the server."""
+        if self._pending:
+            return self._clients[min(self._pending)].result()
+        try:
+            return self._server.result()
+        except LocalProtocolError:
+            raise TooFewSurvivorsError("nobody is left to open the sum.", alive=0, required=required) from None
 
     def _deliver(self, messages: list[Outgoing]) -> None:
         """Hand the server's messages over; what a party answers is sent in its next round."""
