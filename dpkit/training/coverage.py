@@ -101,9 +101,10 @@ def _is_inside(use: Use, region: set[Node]) -> bool:
 def _refuse(name: str) -> NoReturn:
     raise CoverageError(
         f"parameter '{name}' is trainable and reaches the losses outside the recorded calls of its layer, where "
-        "clipping does not see it; call the layer instead of using its weight in a function, return all of its results "
-        "that the losses use, run the forward pass inside record(...) or after the Privatizer was made, do not modify "
-        "a layer's output in place, or freeze the parameter with requires_grad_(False)"
+        "clipping does not see it; call the layer instead of using its weight in a function (to tie two layers, set "
+        "head.weight = embedding.weight once), return all of its results that the losses use, run the forward pass "
+        "inside record(...) or after the Privatizer was made, and anew for every backward, do not modify a layer's "
+        "output in place, or freeze the parameter with requires_grad_(False)"
     )
 
 

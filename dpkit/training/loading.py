@@ -79,7 +79,7 @@ class Loader:
     ) -> None:
         if not hasattr(rows, "__iter__"):
             raise ParameterError(f"rows must be iterable, got {type(rows).__name__}; give a Privatizer or a plan.")
-        _check_dataset(dataset, getattr(rows, "num_records", None))
+        _check_dataset(dataset, getattr(getattr(rows, "_sampling", rows), "num_records", None))
         advice = "it bounds the memory of a step."
         self._micro_batch = None if micro_batch is None else check_count("micro_batch", micro_batch, advice)
         workers = check_count("num_workers", num_workers, "0 loads in this process.", least=0)

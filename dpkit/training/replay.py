@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpkit.errors import CoverageError
@@ -144,6 +145,11 @@ def batch_axes(use: Use, rows: int, used: Collection[int]) -> Axes:
     Raises:
         CoverageError: a tensor has not one row for each example.
     """
+    if any(isinstance(value, PackedSequence) for value in (*use.args, *use.kwargs.values())):
+        raise CoverageError(
+            f"layer '{use.name}' was called on a packed sequence, which has no row for each example; give it the "
+            "padded tensor, and read what it returns at each example's last position"
+        )
     by_name, by_output = _sequence_axes(use.module)
     names = list(inspect.signature(use.module.forward).parameters) if by_name else [""] * len(use.args)
     named = [*zip(names, use.args, strict=False), *use.kwargs.items()]

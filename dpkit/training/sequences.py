@@ -65,6 +65,8 @@ def product_of_norms(inputs: Tensor, signals: Tensor) -> Tensor:
     """The product of the norms of two rows, float64; no factor is squared alone where float64 could lose it."""
     if inputs.dtype != torch.float64:
         return (squared_norms(inputs) * squared_norms(signals)).sqrt()
+    if not (inputs.numel() and signals.numel()):
+        return inputs.new_zeros(len(inputs))
     norms, peaks = [], []
     for flat in (inputs.flatten(1), signals.flatten(1)):
         peak = torch.linalg.vector_norm(flat, float("inf"), dim=1)

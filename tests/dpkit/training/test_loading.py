@@ -317,11 +317,17 @@ def test_what_has_no_record_of_a_number_is_refused():
         Loader(3, NUMBERS)
 
 
+@pytest.mark.parametrize("private", [False, True])
 @pytest.mark.parametrize("count", [9, 11])
-def test_a_plan_of_other_records_is_refused(count):
+def test_a_plan_of_other_records_is_refused(count, private):
+    rows = PoissonBatches(10, 0.5, 3)
+    if private:
+        rows = Privatizer(
+            torch.nn.Linear(1, 1), clip=FlatClip(1.0), noise_multiplier=1.0, expected_batch_size=5, sampling=rows
+        )
     with pytest.raises(ParameterError, match="dataset must hold the 10 records of the plan"):
-        Loader(PoissonBatches(10, 0.5, 3), NUMBERS.new_zeros(count))
-    assert len(Loader(PoissonBatches(10, 0.5, 3), NUMBERS)) == 3
+        Loader(rows, NUMBERS.new_zeros(count))
+    assert len(Loader(rows, NUMBERS)) == 3
 
 
 @pytest.mark.parametrize("rows", [np.array([0.0]), np.array([[1]]), 3, np.array([True])])

@@ -3,6 +3,7 @@ import threading
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 from dpkit.clip import FlatClip
@@ -176,3 +177,13 @@ def test_an_attention_mask_for_each_example_and_head_is_refused(rows):
         out = layer(inputs, inputs, inputs, attn_mask=torch.zeros(2 * rows, 5, 5), need_weights=False)[0]
     with pytest.raises(CoverageError, match="key_padding_mask"):
         clipped_sum(tape, losses_of(out), FlatClip(1.0))
+
+
+@pytest.mark.parametrize("given", [(), ("input",)])
+def test_a_packed_sequence_is_refused_and_told_what_to_give(given):
+    layer, lengths = nn.LSTM(4, 3, batch_first=True), [3, 1]
+    packed = pack_padded_sequence(torch.randn(2, 3, 4), lengths, batch_first=True)
+    with record(layer) as tape:
+        _, (last, _) = layer(**dict.fromkeys(given, packed)) if given else layer(packed)
+    with pytest.raises(CoverageError, match="give it the padded tensor, and read"):
+        clipped_sum(tape, losses_of(last[0]), FlatClip(1.0))

@@ -65,3 +65,11 @@ def test_what_is_not_finite_stays_so(measure, value):
     inputs, signals = draw(2, 3, 1, 4, 5)
     inputs[1, 0, 2, 3] = value
     assert torch.isfinite(MEASURES[measure](inputs, signals)).tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("positions", "width_in", "width_out"), [(0, 4, 5), (3, 0, 5), (3, 4, 0)])
+def test_what_has_no_entries_has_no_length(measure, dtype, positions, width_in, width_out):
+    inputs, signals = draw(3, positions, 1, width_in, width_out, dtype)
+    assert MEASURES[measure](inputs, signals).tolist() == [0.0] * 4
