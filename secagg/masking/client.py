@@ -229,9 +229,7 @@ class MaskingClient:
         held = unseal(snapshot, key, self._about)
         if held["latest"] and self._guard is None:
             raise RollbackRiskError("a session that has sent a message may have sent more since; restore with guard=.")
-        if held[
-            "latest"
-        ]:  # else nothing was sent under the old seed, which another restore may use: this one's is fresh
+        if held["latest"]:  # if nothing was sent, this session's seed stays: another restore may use the old one
             self._secrets = PartySecrets(held["seed"], self._task, self._party, self._layout)
         self._state, self._expects = State(held["state"].decode()), Kind(held["expects"])
         if held["input"] is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from itertools import chain, combinations, product
 
 import numpy as np
@@ -118,6 +119,23 @@ def test_a_sum_needs_enough_holders_of_every_secret_whoever_they_are(begun, name
     assert "unmask" in found
     assert set(range(plan.num_parties)) in found
     assert {0, *range(2, plan.num_parties)} in found
+
+
+def test_who_has_too_few_neighbours_left_is_left_out_and_silences_nobody():
+    """Its share would be masked with, and could not be opened: so it is as if it had not shared."""
+    plan = SecAggPlus.plan(10, 2, 8, adversary="semi_honest", corrupt=0.0, dropout=0.3)
+    object.__setattr__(plan, "thresholds", replace(plan.thresholds, neighbours=4, threshold=2, min_survivors=5))
+    first = Play.of(plan, 6).until("share_keys")
+    near = first.server._graph.neighbours(3)
+    for gone in combinations(near, 3):
+        survivors = fork(first).played_out({"share_keys": gone})
+        assert survivors == outcome(plan, first.server._graph.neighbours, {"share_keys": gone})
+        assert survivors & {3, *gone} == set()
+        assert len(survivors) >= plan.min_survivors
+    object.__setattr__(plan, "thresholds", replace(plan.thresholds, threshold=3))
+    first = Play.of(plan, 6).until("share_keys")
+    assert fork(first).played_out({"share_keys": near[:2]}) == "masked_input", "one after the other is left alone"
+    assert outcome(plan, first.server._graph.neighbours, {"share_keys": near[:2]}) == "masked_input"
 
 
 def test_nothing_is_opened_before_enough_have_answered_and_late_ones_are_waited_for(plan):
@@ -387,19 +405,52 @@ def test_a_party_that_seals_rubbish_costs_nobody_else_anything(plan):
     assert play.played_out({}) == set(range(plan.num_parties)), "one share of it is missing, and others are enough"
 
 
+def drops_out_alone(play, party, payload):
+    """The server refuses the message of a party, and the others go on without it."""
+    before = frozen(play.server)
+    with pytest.raises(PeerProtocolError):
+        play.server.receive(payload, party)
+    assert frozen(play.server) == before
+    play.send([other for other in sorted(play.pending) if other != party])
+    play.hear(play.close(), deaf=[party])
+    return set(play.finish().survivors)
+
+
 def test_a_party_that_uses_anothers_keys_or_weak_ones_drops_out_alone(plan):
-    for keys in (
-        lambda play: body_of(play.pending[0])[:64],
-        lambda play: bytes(32) + body_of(play.pending[6 % 5])[32:],
-    ):
-        play = Play.of(plan)
-        own = body_of(play.pending[1])
-        play.pending[1] = resealed(play.pending[1], keys(play) + own[64:])
-        play.send([0, *range(2, plan.num_parties)])
-        with pytest.raises(PeerProtocolError):
-            play.server.receive(play.pending.pop(1), 1)
-        play.hear(play.close())
-        assert set(play.finish().survivors) == {0, *range(2, plan.num_parties)}
+    first = Play.of(plan)
+    own, other = body_of(first.pending[1]), body_of(first.pending[0])
+    wrong = [other[:64] + own[64:], own[:32] + other[32:64] + own[64:], own[:32] * 2 + own[64:], bytes(32) + own[32:]]
+    if plan._layout.has_directory:
+        wrong.append(own[:64] + other[64:])
+    if plan._layout.signed:
+        wrong += [own[:64] + other[64:], own[:-1] + bytes([own[-1] ^ 1])]
+    for body in wrong:
+        play = fork(first)
+        play.send([0])
+        play.pending.pop(0)
+        assert drops_out_alone(play, 1, resealed(play.pending[1], body)) == {0, *range(2, plan.num_parties)}
+
+
+@pytest.mark.parametrize("name", ["malicious, wrap", "semi-malicious"])
+def test_a_party_that_signs_another_list_drops_out_alone(begun, name):
+    plan = PLANS[name]
+    for changed in (bytes(64), body_of(begun[name, "consistency"].pending[0])):
+        play = fork(begun[name, "consistency"])
+        survivors = drops_out_alone(play, 1, resealed(play.pending[1], changed))
+        assert survivors == set(range(plan.num_parties)), "its input had arrived"
+
+
+def test_nobody_has_a_share_of_itself_on_a_smaller_graph(begun):
+    play = fork(begun["graph, wrap", "unmask"])
+    body, members = body_of(play.pending[0]), play.server._shared[0]
+    place = members.index(0)
+    bits = int.from_bytes(body[:1], "little")
+    assert not bits >> place & 1
+    start = 1 + (bits & (1 << place) - 1).bit_count() * SHARE_BYTES
+    more = bytes([bits | 1 << place]) + body[1:start] + bytes(SHARE_BYTES) + body[start:]
+    with pytest.raises(DecodeError):
+        play.server.receive(resealed(play.pending[0], more), 0)
+    assert play.played_out({}) == set(range(7))
 
 
 def test_bodies_of_other_lengths_are_refused(begun, plan):
