@@ -172,8 +172,8 @@ def batch_axes(use: Use, rows: int, used: Collection[int]) -> Axes:
         if axis is not None and (len(shape) <= axis or shape[axis] != rows):
             raise CoverageError(
                 f"layer '{use.name}' was called on a tensor of shape {tuple(shape)}, but axis {axis} must be the batch "
-                f"of {rows} examples (one loss each); give the layer one row for each example, and expand what "
-                "examples share (positions, masks) over the batch"
+                f"of {rows} examples (one loss each); give the layer one row for each example, expand what examples "
+                "share (positions, masks) over the batch, and average the losses of tokens within each example"
             )
     return Axes(axes, outputs)
 

@@ -196,11 +196,14 @@ def require_losses(losses: Tensor) -> None:
     if not isinstance(losses, Tensor):
         raise LossError(f"losses must be a tensor of shape (batch,), got {type(losses).__name__}")
     if losses.dim() != 1:
-        raise LossError(
-            f"losses must have shape (batch,), one loss for each example, got shape {tuple(losses.shape)}; a mean or "
-            "sum over the batch hides the examples, and a weighted mean mixes them: compute the loss with "
-            "reduction='none'"
+        advice = (
+            "take the mean over each example's own entries (tokens, pixels, outputs): losses.flatten(1).mean(1)"
+            if losses.dim()
+            else "a mean or sum over the batch hides the examples, and a weighted mean mixes them: compute the loss "
+            "with reduction='none'"
         )
+        got = tuple(losses.shape)
+        raise LossError(f"losses must have shape (batch,), one loss for each example, got shape {got}; {advice}")
     if not losses.is_floating_point():
         raise LossError(f"losses must be floating-point numbers, got {losses.dtype}")
     if len(losses) and not losses.requires_grad:

@@ -146,6 +146,8 @@ def test_a_mean_is_refused_with_the_reason():
     with pytest.raises(LossError, match="weighted mean mixes them"):
         clipped_sum(tape, loss, FlatClip(1.0))
     losses = functional.cross_entropy(output, labels, weight=torch.tensor([1.0, 9.0]), reduction="none")
+    with pytest.raises(LossError, match="own entries"):
+        clipped_sum(tape, losses[:, None], FlatClip(1.0))
     clipped_sum(tape, losses, FlatClip(1.0))
 
 
