@@ -28,7 +28,17 @@ from dpkit.training.state import (
     restore_ledger,
     sampling_state,
 )
-from dpkit.training.step import NOTHING, Offer, Witness, gather, offered, require_apart, require_methods, write_means
+from dpkit.training.step import (
+    NOTHING,
+    Offer,
+    Witness,
+    gather,
+    new_units,
+    offered,
+    require_methods,
+    require_room,
+    write_means,
+)
 from dpkit.training.sums import METHODS, Method, clip_and_count, require_losses
 from dpkit.training.tape import Tape
 from dpkit.training.weights import Clip, require_clip
@@ -130,7 +140,7 @@ class Privatizer:
         self._steps = 0
         self._latest: float | None = None
         self._drawn = self._closed = False
-        self._probe = Probe()
+        self._probe, self._room = Probe(), 0
         self._pending = NOTHING
         self._written: dict[str, weakref.ref[Tensor]] = {}
 
@@ -150,11 +160,7 @@ class Privatizer:
         return len(self._sampling)
 
     def __iter__(self) -> Iterator[Any]:
-        """Go through the batches of ``sampling``; every draw must be released before the next one.
-
-        Yields:
-            Indices of the batch's records, or of this process's part of them.
-        """
+        """Go through the batches of ``sampling``, or this process's part of them: each is released before the next."""
         source: Iterator[Any] | None = None
 
         def draw() -> Any:
@@ -168,8 +174,9 @@ class Privatizer:
             return next(source, None)
 
         while (rows := self._processes.gathered("iteration", draw)[0]) is not None:
-            self._drawn = True
-            yield self._processes.part(rows)
+            part = self._processes.part(rows)
+            self._drawn, self._room = True, max(len(part), getattr(self._sampling, "max_batch_size", 0))
+            yield part
 
     def backward(self, losses: Tensor, units: Tensor | None = None) -> None:
         """Add the clipped gradients of these examples; no gradient is written to ``p.grad``.
@@ -184,17 +191,20 @@ class Privatizer:
         Raises:
             LossError: losses are not one number for each example, or mix examples.
             CoverageError: a trainable parameter reaches the losses where clipping does not see it.
-            ParameterError: units do not fit, or a unit was already in this release.
+            ParameterError: units do not fit, a unit was already in this release, or there are more losses than the draw
+                has rows and nobody says whose they are.
             StateError: the Privatizer is closed, or has a sampling and no draw of it is open.
         """
         self._require_open()
         self._require_draw()
         require_losses(losses)
-        units_now = self._new_units(units)
+        units_now = new_units(self._pending, units)
+        if self._sampling is not None and units is None:
+            require_room(self._pending.losses + len(losses), self._room)
         probe = self._probe.after(self._tape, losses)
         verify = probe.is_now and self._method != "loop"
         part = clip_and_count(self._tape, losses, self._clip, units, self._method, verify=verify, clear=True)
-        self._pending = self._pending.joined(*part, units_now)
+        self._pending = self._pending.joined(*part, units_now, len(losses))
         self._probe = probe
         self._tape.clear()
         self._take_back()
@@ -361,19 +371,6 @@ class Privatizer:
             if written is not None and parameter.grad is not None and written() is parameter.grad:
                 parameter.grad = None
         self._written = {}
-
-    def _new_units(self, units: Tensor | None) -> frozenset[int] | None:
-        """The units of a part of the batch; none may have been in an earlier part."""
-        before = self._pending
-        if before.total is not None and (units is None) != (before.units is None):
-            raise ParameterError(
-                "units must be given in every backward call of a release or in none, got both; name each example's unit"
-            )
-        if units is None:
-            return None
-        now = frozenset(units.tolist()) if isinstance(units, Tensor) and units.dim() == 1 else frozenset()
-        require_apart((before.units, now))
-        return now
 
     def _require_open(self) -> None:
         if self._closed:

@@ -24,9 +24,11 @@ __all__ = [
     "Pending",
     "Witness",
     "gather",
+    "new_units",
     "offered",
     "require_apart",
     "require_methods",
+    "require_room",
     "write_means",
 ]
 
@@ -39,12 +41,13 @@ class Pending:
     total: Bounded | None = None
     twice: int = 0
     units: frozenset[int] | None = None
+    losses: int = 0
 
-    def joined(self, total: Bounded, twice: int, units: frozenset[int] | None) -> Pending:
+    def joined(self, total: Bounded, twice: int, units: frozenset[int] | None, losses: int = 0) -> Pending:
         """With the sum of another part of the batch."""
         both = units if self.units is None or units is None else self.units | units
         whole = total if self.total is None else Bounded.disjoint([self.total, total])
-        return Pending(whole, self.twice + twice, both)
+        return Pending(whole, self.twice + twice, both, self.losses + losses)
 
 
 NOTHING = Pending()
@@ -168,6 +171,45 @@ def require_apart(units: Sequence[frozenset[int] | None]) -> None:
         raise ParameterError(
             "units must not be in two backward calls of one release, of one process or of two: each would be clipped "
             "by itself, and together they exceed the bound; put all examples of a unit into one call"
+        )
+
+
+def new_units(pending: Pending, units: Tensor | None) -> frozenset[int] | None:
+    """The units of a part of the batch; none may have been in an earlier part.
+
+    Args:
+        pending: what was summed before.
+        units: integers of shape (batch,), or None.
+
+    Raises:
+        ParameterError: a unit was, or units are given in some parts only.
+    """
+    if pending.total is not None and (units is None) != (pending.units is None):
+        raise ParameterError(
+            "units must be given in every backward call of a release or in none, got both; name each example's unit"
+        )
+    if units is None:
+        return None
+    now = frozenset(units.tolist()) if isinstance(units, Tensor) and units.dim() == 1 else frozenset()
+    require_apart((pending.units, now))
+    return now
+
+
+def require_room(losses: int, rows: int) -> None:
+    """Refuse more losses than a draw has rows, of which one example would then have several, each clipped by itself.
+
+    Args:
+        losses: how many there are in all parts of the batch.
+        rows: how many examples were drawn; of a plan with a largest size, that size.
+
+    Raises:
+        ParameterError: there are more losses.
+    """
+    if losses > rows:
+        raise ParameterError(
+            f"losses must be at most the {rows} of the draw without units, got {losses}: of an example with several "
+            "(views, tasks, a second backward) each would be clipped by itself, and together they exceed the bound; "
+            "add them up to one loss for each example, or give units="
         )
 
 

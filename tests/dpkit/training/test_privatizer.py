@@ -11,7 +11,7 @@ from scipy import stats
 from torch import nn
 
 from accountants.events import Gaussian, PoissonSampled
-from dpkit.batches import PoissonBatches
+from dpkit.batches import PoissonBatches, TruncatedPoissonBatches
 from dpkit.clip import FlatClip
 from dpkit.entropy import seeded
 from dpkit.errors import CoverageError, DPKitError, LossError, ParameterError, StateError
@@ -317,6 +317,39 @@ def test_an_interrupt_while_gradients_are_written_does_not_open_a_second_answer(
         step.release()  # nothing of the first draw is left
         assert max(float(value.abs().max()) for value in gradients(model).values()) < 1e-6
     assert len(ledger.entries) == 2
+
+
+def test_a_draw_has_one_loss_for_each_row_or_says_whose_they_are():
+    """Two losses of one example, each clipped by itself, would be twice the bound."""
+    model, data = build(), torch.randn(20, 4)
+    with quiet(model, sampling=PoissonBatches(20, 0.5, steps=2, entropy=seeded(2))) as step:
+        for rows in step:
+            views = torch.cat([data[rows], data[rows].flip(1)])
+            with pytest.raises(ParameterError, match=r"give units="):
+                step.backward(losses_of(model(views)))
+            step.backward(losses_of(model(data[rows])))
+            with pytest.raises(ParameterError, match=r"give units="):
+                step.backward(losses_of(model(data[rows])))
+            step.release()
+            assert norm(gradients(model)) <= len(rows) * (1 + 1e-5)
+    with quiet(model, sampling=PoissonBatches(20, 0.5, steps=1, entropy=seeded(2))) as step:
+        for rows in step:
+            views = torch.cat([data[rows], data[rows].flip(1)])
+            step.backward(losses_of(model(views)), units=torch.from_numpy(np.concatenate([rows, rows])))
+            step.release()
+            assert norm(gradients(model)) <= len(rows) * (1 + 1e-5)
+
+
+def test_a_padded_batch_has_room_for_its_padding():
+    model, data = build(), torch.randn(21, 4)
+    plan = TruncatedPoissonBatches(20, 0.3, 15, steps=2, entropy=seeded(2))
+    with quiet(model, sampling=plan) as step:
+        for batch in step:
+            rows, mask = plan.padded(batch)
+            step.backward(losses_of(model(data[rows])) * torch.from_numpy(mask))
+            with pytest.raises(ParameterError, match="at most the 15"):
+                step.backward(losses_of(model(data[:1])))
+            step.release()
 
 
 def test_units_may_not_be_split_over_parts():
