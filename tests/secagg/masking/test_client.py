@@ -561,15 +561,14 @@ class Server(RuleBasedStateMachine):
         liar = self.liar
         near = sorted({liar.victim, *self.some(data, liar.near)}) if few else liar.near
         entries, one = liar.entries(near), data.draw(st.sampled_from(others(liar)))
-        if spoil and one in entries:
-            keys = entries[liar.victim]
+        if spoil and one in entries and len(entries) > 2:
             entries |= {
                 "own": {liar.victim: liar.entries([one])[one]},
-                "twice": {one: keys},
+                "twice": {one: next(other for party, other in entries.items() if party not in (one, liar.victim))},
                 "alias": {one: alias(entries[one][:32]) + entries[one][32:]},
             }[spoil]
         if self.say(liar.roster(entries)):
-            assert not spoil or one not in near
+            assert not spoil or one not in near or len(near) < 3
             self.roster = near
 
     @precondition(lambda self: self.roster)
@@ -586,7 +585,8 @@ class Server(RuleBasedStateMachine):
         everybody = self.roster if self.plan._layout.quorum else self.shared
         if self.plan._layout.has_directory:
             everybody = list(range(self.plan.num_parties))
-        alive = sorted({self.liar.victim, *self.some(data, everybody)})
+        gone = data.draw(st.lists(st.sampled_from(everybody), max_size=2))
+        alive = [party for party in everybody if party not in gone]
         if self.say(self.liar.survivors(everybody, alive)):
             self.alive = alive
 

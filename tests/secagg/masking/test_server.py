@@ -138,6 +138,17 @@ def test_who_has_too_few_neighbours_left_is_left_out_and_silences_nobody():
     assert outcome(plan, first.server._graph.neighbours, {"share_keys": near[:2]}) == "masked_input"
 
 
+@pytest.mark.parametrize("name", ["malicious, wrap", "semi-malicious"])
+def test_a_list_that_too_few_sign_is_not_shown(begun, name):
+    plan = PLANS[name]
+    most = plan.num_parties - plan._layout.quorum
+    for gone in (range(most), range(most + 1)):
+        play = fork(begun[name, "consistency"])
+        end = play.played_out({"consistency": gone})
+        assert end == outcome(plan, play.server._graph.neighbours, {"consistency": gone})
+        assert (end == "consistency") == (len(gone) > most)
+
+
 def test_nothing_is_opened_before_enough_have_answered_and_late_ones_are_waited_for(plan):
     play = Play.of(plan).until("unmask")
     few = play.plan.threshold - 1
