@@ -21,7 +21,7 @@ from tests.oracles.worlds import World
 
 SCENARIOS = {}
 # A checkpoint of another step than the others are in.
-LATER = {"format": FORMAT, "steps": 3, "bound": None, "checked": True, "ledger": None, "sampling": None, "noise": ""}
+LATER = {"format": FORMAT, "steps": 3, "bound": None, "ledger": None, "sampling": None, "noise": ""}
 
 
 def private_of(world, model, **changes):
