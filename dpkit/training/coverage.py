@@ -39,9 +39,10 @@ def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ..
         CoverageError: a trainable parameter reaches the losses outside the recorded calls of its layer, or through two
             nested calls that both own it; or the losses depend on a reentrant checkpoint; or a parameter is complex.
     """
-    names = {id(parameter): name for name, parameter in tape.parameters().items()}
+    parameters = tape.parameters()
+    names = {id(parameter): name for name, parameter in parameters.items()}
     nodes = reachable([losses.grad_fn])
-    _refuse_unseen(tape, nodes)
+    _refuse_unseen(parameters, nodes)
     uses = [use for use in tape.uses if any(edge.node in nodes for _, edge in use.edges)]
     regions = [_region(use) & nodes for use in uses]
     holding: dict[Node, list[int]] = defaultdict(list)
@@ -61,14 +62,14 @@ def assign(tape: Tape, losses: Tensor) -> list[tuple[Use, tuple[nn.Parameter, ..
     return [(use, tuple(answer.values())) for use, answer in zip(uses, answers, strict=True) if answer]
 
 
-def _refuse_unseen(tape: Tape, nodes: Iterable[Node]) -> None:
+def _refuse_unseen(parameters: Mapping[str, nn.Parameter], nodes: Iterable[Node]) -> None:
     """Refuse what the walk cannot see into, or the parts cannot hold."""
     if any(node.name() == "CheckpointFunctionBackward" for node in nodes):
         raise CoverageError(
             "the losses depend on reentrant checkpointing, which hides the layers inside; "
             "call checkpoint(..., use_reentrant=False)"
         )
-    for name, parameter in tape.parameters().items():
+    for name, parameter in parameters.items():
         if parameter.is_complex():
             raise CoverageError(
                 f"parameter '{name}' is complex; keep real and imaginary parts in two real parameters, or freeze it"

@@ -125,7 +125,8 @@ def clip_and_count(
     require_losses(losses)
     if method not in METHODS:
         raise ParameterError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    require_names(clip, list(tape.parameters()))
+    parameters = tape.parameters()
+    require_names(clip, list(parameters))
     slots, count = _slots(units, losses)
     found: dict[int, Tensor] = {}
     twice = 0
@@ -133,14 +134,14 @@ def clip_and_count(
         with tape.gradients_kept():
             parts = _formed(tape, losses, slots, count, method, verify=verify, clear=clear)
         with torch.no_grad(), full_precision(losses.device):
-            names = {id(value): name for name, value in tape.parameters().items()}
+            names = {id(value): name for name, value in parameters.items()}
             found, squares = weighted_sums(parts, clip, [names[id(part.parameter)] for part in parts], count)
             # Zeros count as nobody: where a batch is padded, a record more or less takes the place of such a row.
             counted, within = squares != 0, (squares > 0) & (squares <= clip.bound**2)
             twice = 2 * int(within.sum()) - int(counted.sum())
     total = {
         name: found[id(value)] if id(value) in found else torch.zeros_like(value, dtype=working_dtype(value))
-        for name, value in tape.parameters().items()
+        for name, value in parameters.items()
     }
     return Bounded(total, clip.bound, clip.norm), twice
 
