@@ -136,3 +136,96 @@ def test_unflatten_refuses_another_length():
     _, spec = flatten([np.ones(2)])
     with pytest.raises(ParameterError):
         unflatten(np.ones(3), spec)
+
+
+def test_refusals_say_where():
+    for tree, where in (
+        ({"a": [np.ones(1), "text"]}, r"tree\['a'\]\[1\]"),
+        ({"a": {"b": None}}, r"tree\['a'\]\['b'\]"),
+        ({"a": {1: np.ones(1)}}, r"tree\['a'\] must have str keys"),
+        (({"c": np.array([True])},), r"tree\[0\]\['c'\].*bool"),
+        ([np.ma.masked_array([1.0], [True])], r"tree\[0\] must not be a masked array"),
+        ({"w": np.ones(1), "n": np.array(3), "v": np.ones(2)}, r"int64 in tree\['n'\], float64 in tree\['v'\]"),
+    ):
+        with pytest.raises(ParameterError, match=where):
+            flatten(tree)
+
+
+def test_what_refuses_to_become_an_array_is_refused_by_its_place():
+    class Stubborn:
+        def __init__(self, error):
+            self._error = error
+
+        def __array__(self, dtype=None, copy=None):
+            raise self._error("no")
+
+    for error in (TypeError, RuntimeError, NotImplementedError, ValueError):
+        with pytest.raises(ParameterError, match=r"tree\['w'\].*convert it first"):
+            flatten({"w": Stubborn(error)})
+
+
+def _model(torch):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
+    model(torch.randn(5, 3))
+    return model
+
+
+def test_float_state_of_a_torch_model_there_and_back():
+    torch = pytest.importorskip("torch")
+    model, other = _model(torch), _model(torch)
+    state = {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
+    vector, spec = flatten(state)
+    assert vector.dtype == np.float32
+    assert vector.size == sum(value.numel() for value in state.values())
+    for sent in (vector, vector.astype(np.float64)):  # as decoded sums are
+        for value in other.parameters():
+            value.data.zero_()
+        tensors = {name: torch.from_numpy(array) for name, array in unflatten(sent, spec).items()}
+        other.load_state_dict(other.state_dict() | tensors)
+        assert all(torch.equal(other.state_dict()[name], value) for name, value in state.items())
+
+
+def test_tensors_are_taken_off_the_graph_and_copied():
+    torch = pytest.importorskip("torch")
+    model = _model(torch)
+    vector, spec = flatten(dict(model.named_parameters()))
+    assert spec == flatten({name: value.detach().numpy() for name, value in model.named_parameters()})[1]
+    before = model[0].weight.detach().clone()
+    vector[:] = 7.0
+    assert torch.equal(model[0].weight, before)
+    assert all(value.requires_grad for value in model.parameters())
+    transposed = flatten([model[0].weight.T])[0]
+    assert transposed.tolist() == before.T.reshape(-1).tolist()
+
+
+def test_tensors_are_brought_from_their_device():
+    class Far:
+        """As a tensor elsewhere: no array until it is detached and on the CPU."""
+
+        def detach(self):
+            return type("Detached", (), {"cpu": lambda _: np.array([1.0, 2.0])})()
+
+        def cpu(self):
+            raise AssertionError("gradients would come along")
+
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("can't convert")
+
+    assert flatten({"w": Far()})[0].tolist() == [1.0, 2.0]
+
+
+def test_states_of_several_dtypes_and_tensors_without_arrays_are_refused_by_name():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ParameterError, match=r"float32 in .*0\.bias.*int64 in .*1\.num_batches_tracked.*leave out"):
+        flatten(_model(torch).state_dict())
+    for bad in (
+        torch.ones(2, dtype=torch.bfloat16),
+        torch.ones(2, device="meta"),
+        torch.ones(2).to_sparse(),
+        torch.nn.UninitializedParameter(),
+        torch.tensor([True]),
+    ):
+        with pytest.raises(ParameterError, match=r"tree\['w'\]"):
+            flatten({"w": bad})
+    assert flatten({"w": torch.ones(2, dtype=torch.bfloat16).float()})[0].tolist() == [1.0, 1.0]
