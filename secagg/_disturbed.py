@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg._kit import Case, Clean, Refused, goes_on
 from secagg._rehearsal import Letter, Rehearsal, Source
-from secagg.api import Keys, SumProtocol
+from secagg.api import Address, Keys, SumProtocol
 from secagg.errors import ConformanceError, LocalProtocolError, ParameterError, SecAggError, TooFewSurvivorsError
 
 __all__ = ["check_foreign", "check_fuzz", "check_order"]
+
+
+_BEGINNINGS: dict[Address, tuple[str, ...]] = {"server": ("start", "close_round"), "opener": ()}
+"""What comes before a sum, beside the calls that everybody has."""
 
 
 def check_order(case: Case) -> None:
@@ -40,6 +44,8 @@ def check_order(case: Case) -> None:
 
     run = case.rehearsal(before=disturb)
     _out_of_order(run.server, "server", "receive", "close_round", "result")
+    if run.opener is not None:
+        _out_of_order(run.opener, "opener", "result")
     for party, client in enumerate(run.clients):
         _out_of_order(client, party, "start", "receive", "close_round", "result")
         _unfit(client, run.plan)
@@ -49,13 +55,14 @@ def check_order(case: Case) -> None:
     run.start()
     goes_on(case, run, run.play, "calls out of order")
     for who, session in _all_sessions(run):
-        _out_of_order(session, who, *(("start", "close_round") if who == "server" else ("start", "set_input")))
+        _out_of_order(session, who, *_BEGINNINGS.get(who, ("start", "set_input")))
     _check_aborts(case)
 
 
-def _all_sessions(run: Rehearsal) -> list[tuple[int | Literal["server"], Any]]:
+def _all_sessions(run: Rehearsal) -> list[tuple[Address, Any]]:
     """Everybody's session."""
-    return [("server", run.server), *enumerate(run.clients)]
+    third: list[tuple[Address, Any]] = [] if run.opener is None else [("opener", run.opener)]
+    return [("server", run.server), *third, *enumerate(run.clients)]
 
 
 def _check_aborts(case: Case) -> None:
@@ -68,8 +75,8 @@ def _check_aborts(case: Case) -> None:
             for _, session in _all_sessions(run):
                 session.abort("the kit wants it")
         for who, session in _all_sessions(run):
-            calls = ["start", "receive", "close_round", "result", *(["set_input"] if who != "server" else [])]
-            _out_of_order(session, who, *calls)
+            party = ["set_input"] if isinstance(who, int) else []
+            _out_of_order(session, who, "receive", "result", *_BEGINNINGS.get(who, ("start", "close_round")), *party)
 
 
 def _out_of_order(session: Any, who: object, *calls: str) -> None:

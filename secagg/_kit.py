@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 
 from secagg._rehearsal import Carrier, Opened, Rehearsal, made_up_vectors
-from secagg.api import SumProtocol, SumResult
+from secagg.api import Address, SumProtocol, SumResult
 from secagg.checks import check_integer
 from secagg.errors import ConformanceError, ParameterError, SecAggError
 
@@ -20,7 +20,7 @@ INPUT_ROUND = "masked_input"
 """The round in which the inputs are sent, in every protocol."""
 
 
-def unchanged(payload: bytes, src: int | Literal["server"], dst: int | Literal["server"]) -> bytes:
+def unchanged(payload: bytes, src: Address, dst: Address) -> bytes:
     """The transport that is none."""
     return payload
 
@@ -36,7 +36,7 @@ class Case:
         dim: entries of a vector, >= 32: fewer could be found, or not, by chance.
         seed: what inputs, keys, drop-outs and disturbances follow from, >= 0.
         carry: the transport: ``carry(payload, src, dst)`` sends from where `src` is and returns the bytes that came out
-            where `dst` is, each a party's number or ``"server"``. By default, none.
+            where `dst` is, each a party's number, ``"server"`` or ``"opener"``. By default, none.
 
     Raises:
         ParameterError: a size or the seed is out of its domain.

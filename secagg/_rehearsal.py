@@ -5,17 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.api import ClientSession, Keys, Outgoing, ServerSession, SumProtocol, SumResult
+from secagg.api import (
+    Address,
+    ClientSession,
+    Keys,
+    OpenedSumProtocol,
+    OpenerSession,
+    Outgoing,
+    ServerSession,
+    SumProtocol,
+    SumResult,
+)
 from secagg.errors import ConformanceError, LocalProtocolError, TooFewSurvivorsError
 
 __all__ = ["Carrier", "Letter", "Opened", "Rehearsal", "Source", "made_up_vectors"]
 
-Carrier = Callable[[bytes, "int | Literal['server']", "int | Literal['server']"], bytes]
+Carrier = Callable[[bytes, Address, Address], bytes]
 """A transport: takes payload, sender and recipient, and returns the bytes that the recipient gets."""
 
 Hook = Callable[["Rehearsal", "Letter"], None]
@@ -52,14 +62,14 @@ class Letter:
 
     Args:
         round: the round that it belongs to: the answers to a round's messages belong to the next.
-        src: who sends it, a party's number or ``"server"``.
+        src: who sends it.
         dst: who gets it.
         payload: the bytes.
     """
 
     round: str
-    src: int | Literal["server"]
-    dst: int | Literal["server"]
+    src: Address
+    dst: Address
     payload: bytes
 
 
@@ -69,11 +79,11 @@ class Opened:
     """A sum and who opened it.
 
     Args:
-        who: a party's number, or ``"server"``.
+        who: whose session opened it.
         result: what its session returned.
     """
 
-    who: int | Literal["server"]
+    who: Address
     result: SumResult
 
 
@@ -105,6 +115,7 @@ class Rehearsal:
         vectors: the inputs.
         clients: the parties' sessions.
         server: the server's session.
+        opener: the session of who opens the sum, in plans that have one; else None.
         letters: everything that was delivered, in order.
         gone: parties that say and hear nothing any more.
     """
@@ -134,6 +145,9 @@ class Rehearsal:
             for party, held in enumerate(keys.clients)
         ]
         self.server: ServerSession = plan.server(entropy=Source(seed, "server"), keys=keys.server)
+        self.opener: OpenerSession | None = None
+        if keys.opener is not None:
+            self.opener = cast(OpenedSumProtocol, plan).opener(keys=keys.opener)
         self.letters: list[Letter] = []
         self.gone: set[int] = set()
         self._pending: dict[int, list[Outgoing]] = {}
@@ -177,16 +191,21 @@ class Rehearsal:
     def opened(self) -> list[Opened]:
         """The sum of everybody who can open it; empty if nobody can."""
         there = [(party, client) for party, client in enumerate(self.clients) if party not in self.gone]
+        third = [] if self.opener is None else [("opener", self.opener)]
         found: list[Opened] = []
-        for who, session in (("server", self.server), *there):
+        for who, session in (("server", self.server), *third, *there):
             try:
                 found.append(Opened(who, session.result()))  # type: ignore[arg-type]
             except LocalProtocolError:
                 continue
         return found
 
-    def session(self, who: int | Literal["server"]) -> ClientSession | ServerSession:
+    def session(self, who: Address) -> ClientSession | ServerSession | OpenerSession:
         """Whose session it is."""
+        if who == "opener":
+            if self.opener is None:
+                raise ConformanceError("a message goes to 'opener', and keygen has made no keys for one.")
+            return self.opener
         return self.server if who == "server" else self.clients[who]
 
     def _deliver(self, letter: Letter) -> None:
@@ -205,7 +224,7 @@ class Rehearsal:
         except TooFewSurvivorsError:
             if dst == "server":
                 raise
-            self.gone.add(dst)  # a party that has heard of too few others says nothing more
+            self.gone.add(cast(int, dst))  # a party that has heard of too few others says nothing more
             return
         self.letters.append(letter)
         self._call(self._hooks[1], letter)
@@ -213,7 +232,7 @@ class Rehearsal:
             for message in answers:
                 self._deliver(Letter(letter.round, "server", message.dst, message.payload))
         elif answers:
-            self._pending.setdefault(dst, []).extend(answers)
+            self._pending.setdefault(cast(int, dst), []).extend(answers)
 
     def _call(self, hook: Hook | None, letter: Letter) -> None:
         if hook is not None:

@@ -51,7 +51,7 @@ def check_restore(case: Case) -> None:
         return
 
     def restore(run: Rehearsal, letter: Letter) -> None:
-        if letter.src == "server":
+        if not isinstance(letter.src, int):
             return
         _restore(case, run, letter, keys.clients[letter.src], guards[letter.src])
         if callable(getattr(run.server, "snapshot", None)):

@@ -3,7 +3,7 @@
 Rules of a session:
 
 1. Bytes in, bytes out. The caller owns transport, time and threads.
-2. Parties are ints from 0, the server is ``"server"``.
+2. Parties are ints from 0, the server is ``"server"``; who opens sums that parties cannot open is ``"opener"``.
 3. A call out of order raises ``LocalProtocolError``; a message that may not be used raises ``PeerProtocolError``. Both
    leave the session as it was.
 4. A sum that does not verify aborts the session of who opened it: one attempt, one uninformative error.
@@ -18,7 +18,22 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClientSession", "Entropy", "Keys", "Outgoing", "ServerSession", "State", "SumProtocol", "SumResult"]
+__all__ = [
+    "Address",
+    "ClientSession",
+    "Entropy",
+    "Keys",
+    "OpenedSumProtocol",
+    "OpenerSession",
+    "Outgoing",
+    "ServerSession",
+    "State",
+    "SumProtocol",
+    "SumResult",
+]
+
+Address = int | Literal["server", "opener"]
+"""Whom a message is from or for: a party's number, the server, or who opens the sum where parties cannot."""
 
 ClientT = TypeVar("ClientT")
 ServerT = TypeVar("ServerT")
@@ -56,11 +71,11 @@ class Outgoing:
     """A message to be sent.
 
     Args:
-        dst: the recipient, a party's number or ``"server"``.
+        dst: the recipient, a party's number, ``"server"``, or ``"opener"`` where parties cannot open the sum.
         payload: the bytes.
     """
 
-    dst: int | Literal["server"]
+    dst: Address
     payload: bytes
 
 
@@ -92,10 +107,12 @@ class Keys(Generic[ClientT, ServerT]):
     Args:
         clients: keys of each party, in order.
         server: keys of the server.
+        opener: keys of the one who opens the sum, in plans where neither parties nor server do; None in others.
     """
 
     clients: tuple[ClientT, ...]
     server: ServerT
+    opener: Any = None
 
 
 class ClientSession(Protocol):
@@ -142,6 +159,23 @@ class ServerSession(Protocol):
 
     def result(self) -> SumResult:
         """The sum, where the server may read it."""
+
+    def abort(self, reason: str) -> None:
+        """Give up."""
+
+
+class OpenerSession(Protocol):
+    """The side of who opens a sum that neither the parties nor the server can open."""
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+
+    def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
+        """Take the server's sum; there is nothing to answer."""
+
+    def result(self) -> SumResult:
+        """The opened sum."""
 
     def abort(self, reason: str) -> None:
         """Give up."""
@@ -204,3 +238,10 @@ class SumProtocol(Protocol):
 
     def server(self, *, entropy: Entropy | None = None, keys: Any = None) -> ServerSession:
         """The server's session."""
+
+
+class OpenedSumProtocol(SumProtocol, Protocol):
+    """A planned sum that a third opens, who holds the only key; ``keygen`` then returns its keys too."""
+
+    def opener(self, *, keys: Any = None) -> OpenerSession:
+        """The session of who opens the sum."""

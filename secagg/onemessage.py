@@ -1,44 +1,59 @@
-"""Sessions of protocols in which every party sends one message and gets one back.
+"""Sessions of protocols in which every party sends one message, and whoever may open the sum gets one.
 
-What a message's body holds is a protocol's own matter, behind two small roles (:class:`ClientWork`,
+What a message's body holds is a protocol's own matter, behind small roles (:class:`ClientWork`, :class:`ReaderWork`,
 :class:`ServerWork`); order, authenticity, duplicates, survivors and aborts are handled here, once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg.api import Outgoing, State, SumProtocol, SumResult
-from secagg.checks import check_integer, check_vector
 from secagg.envelope import OVERHEAD, Channel, Kind
 from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, TooFewSurvivorsError
+from secagg.masking.packing import pack_set, set_bytes, unpack_set
+from secagg.session import PartySession, Session, SummingSession, check_server
 
 __all__ = [
     "ROUNDS",
     "ClientWork",
     "OneMessageClient",
     "OneMessageServer",
+    "Progress",
+    "ReaderWork",
     "ServerWork",
+    "SumReader",
     "refuse_unused",
-    "roster_bytes",
 ]
 
 ROUNDS = ("masked_input",)
 """The rounds of a one-message protocol."""
 
+Progress = Callable[[int, int], None] | None
+"""Called with how many parts of a vector are done, and how many there are."""
+
 _UNVERIFIED = "the sum did not verify; it is not shown, and this session is over."
 
 
 class ClientWork(Protocol):
-    """What a protocol does at a client."""
+    """What a protocol does with a party's vector."""
 
-    def seal(self, vector: NDArray[np.uint64]) -> bytes:
+    def check(self, vector: Any) -> NDArray[Any]:
+        """A copy of a vector that the plan can sum; raises ParameterError."""
+
+    def seal(self, vector: NDArray[Any], progress: Progress) -> bytes:
         """The body of a vector."""
 
-    def open(self, body: bytes, survivors: list[int]) -> NDArray[np.uint64]:
+
+class ReaderWork(Protocol):
+    """What a protocol does with the sum."""
+
+    def open(self, body: bytes, survivors: list[int], progress: Progress) -> NDArray[Any]:
         """The verified sum; raises DecodeError if it is not the survivors' sum."""
 
 
@@ -64,83 +79,25 @@ def refuse_unused(identity: object, guard: object) -> None:
         raise ParameterError("identity and guard must be None: this protocol sends one message and uses neither.")
 
 
-def roster_bytes(num_parties: int) -> int:
-    """Length of a set of parties: one bit each."""
-    return -(-num_parties // 8)
-
-
-def _pack_roster(survivors: list[int], num_parties: int) -> bytes:
-    """A set of parties as bits, party 0 first and lowest."""
-    bits = np.zeros(num_parties, dtype=np.uint8)
-    bits[survivors] = 1
-    return np.packbits(bits, bitorder="little").tobytes()
-
-
-def _parse_roster(roster: bytes, num_parties: int) -> list[int]:
-    """The sorted parties of a roster; a bit behind the last party is refused, so every set has one encoding."""
-    bits = np.unpackbits(np.frombuffer(roster, dtype=np.uint8), bitorder="little")
-    if bits.size < num_parties or bits[num_parties:].any():
-        raise DecodeError(_UNVERIFIED, peer="server")
-    survivors: list[int] = np.flatnonzero(bits).tolist()
-    return survivors
-
-
 @final
-class OneMessageClient:
-    """A party's side: ``set_input``, ``start``, ``receive``, ``result``.
+class SumReader(Session):
+    """Who opens the sum: ``receive``, ``result``. Every party has one, or the opener where parties hold no secret key.
 
     Args:
         plan: the protocol's plan.
-        channel: what this party shares with the server.
-        work: what the protocol does here.
+        channel: what the reader shares with the server.
+        work: how a sum is opened.
     """
 
-    def __init__(self, plan: SumProtocol, channel: Channel, work: ClientWork) -> None:
+    def __init__(self, plan: SumProtocol, channel: Channel, work: ReaderWork) -> None:
+        super().__init__()
         self._plan = plan
         self._channel = channel
         self._work = work
-        self._state = State.NEW
-        self._input: NDArray[np.uint64] | None = None
+        self._state = State.WAITING
         self._body = b""
-        self._sent = 0
         self._received = 0
-        self._reason = ""
         self._result: SumResult | None = None
-
-    @property
-    def state(self) -> State:
-        """Where the session stands."""
-        return self._state
-
-    def set_input(self, vector: Any) -> None:
-        """Give the party's vector.
-
-        Args:
-            vector: integers in ``[0, 2**value_bits)``, shape ``(dim,)``; copied.
-
-        Raises:
-            ParameterError: another shape, dtype or range; the values are not printed.
-            LocalProtocolError: there is an input already.
-        """
-        self._expect(State.NEW, "set_input is called once, before start")
-        self._input = check_vector("vector", vector, shape=(self._plan.dim,), value_bits=self._plan.value_bits)
-        self._state = State.READY
-
-    def start(self) -> list[Outgoing]:
-        """Seal the input and send it; the plain input is forgotten.
-
-        Returns:
-            One message, to the server.
-
-        Raises:
-            LocalProtocolError: no input yet, or started before.
-        """
-        if self._input is None:
-            self._expect(State.READY, "start is called once, after set_input")
-            return []
-        payload = self._channel.wrap(Kind.INPUT, self._work.seal(self._input))
-        self._input, self._sent, self._state = None, len(payload), State.WAITING
-        return [Outgoing("server", payload)]
 
     def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
         """Take the server's sum; it is opened by :meth:`result`.
@@ -155,109 +112,156 @@ class OneMessageClient:
         Raises:
             DecodeError: not an authentic message of this session.
             PeerProtocolError: not from the server, or a second sum.
-            LocalProtocolError: not started.
+            LocalProtocolError: the session was aborted.
         """
         self._refuse_aborted()
-        if self._state in (State.NEW, State.READY):
-            raise LocalProtocolError("receive comes after start: this party has sent nothing yet.")
-        if sender != "server":
-            raise PeerProtocolError(
-                f"sender must be 'server', got {sender!r}: parties do not write to parties.", peer=sender
-            )
+        check_server(sender)
         body = self._channel.unwrap(Kind.SUM, payload, peer="server")
         if self._state is not State.WAITING:
             raise PeerProtocolError("the server sent a second sum; the first one stands.", peer="server")
         self._body, self._received, self._state = body, len(payload), State.SUMMED
         return []
 
-    def close_round(self) -> list[Outgoing]:
-        """Refused: only the server closes a round.
-
-        Raises:
-            LocalProtocolError: always.
-        """
-        raise LocalProtocolError("close_round belongs to the server; a client waits for its message.")
-
-    def result(self) -> SumResult:
+    def result(self, progress: Progress = None) -> SumResult:
         """Open the sum, once, and verify it against the announced survivors.
+
+        Args:
+            progress: called with the parts of the sum that are opened, and how many there are.
 
         Returns:
             The result; the same object on later calls.
 
         Raises:
-            DecodeError: the sum did not verify. The session is aborted, because a second attempt would make this party
-                a decryption oracle.
+            DecodeError: the sum did not verify. The session is over, because a second attempt would make its reader a
+                decryption oracle.
             LocalProtocolError: there is no sum yet.
         """
         if self._result is not None:
             return self._result
         self._expect(State.SUMMED, "result comes after the server's sum")
-        try:
-            survivors, total = self._open()
-        except DecodeError:
-            self.abort("the sum did not verify")
-            raise
+        body, received = self._body, self._received
+        self.abort("the sum did not verify")  # until it has: whatever happens on the way, there is one attempt
+        survivors, total = self._open(body, progress)
         counts = np.zeros((2, self._plan.num_parties), dtype=np.int64)
-        counts[:, self._channel.party] = self._sent, self._received
+        counts[1:, self._channel.party : self._channel.party + 1] = received
         self._result = SumResult(total, survivors, counts[0], counts[1], 0.0)
-        self._state, self._body = State.FINISHED, b""
+        self._state = State.FINISHED
         return self._result
 
-    def abort(self, reason: str) -> None:
-        """Give up: no further step is possible, and input and sum are forgotten.
-
-        Args:
-            reason: for the error messages of later calls.
-        """
-        self._state, self._reason = State.ABORTED, reason
-        self._input, self._body, self._result = None, b"", None
-
-    def _open(self) -> tuple[list[int], NDArray[np.uint64]]:
+    def _open(self, body: bytes, progress: Progress) -> tuple[list[int], NDArray[Any]]:
         """Survivors and their verified sum; every failure looks the same."""
-        cut = roster_bytes(self._plan.num_parties)
-        survivors = _parse_roster(self._body[:cut], self._plan.num_parties)
-        if len(survivors) < self._plan.min_survivors:
-            raise DecodeError(_UNVERIFIED, peer="server")
+        cut = set_bytes(self._plan.num_parties)
         try:
-            return survivors, self._work.open(self._body[cut:], survivors)
+            there = unpack_set(body[:cut], self._plan.num_parties)
+            survivors = [party for party, is_there in enumerate(there) if is_there]
+            if len(survivors) < self._plan.min_survivors:
+                raise DecodeError(_UNVERIFIED, peer="server")
+            return survivors, self._work.open(body[cut:], survivors, progress)
         except DecodeError:
             raise DecodeError(_UNVERIFIED, peer="server") from None
 
-    def _expect(self, state: State, rule: str) -> None:
-        """Out of order is the caller's error."""
-        self._refuse_aborted()
-        if self._state is not state:
-            raise LocalProtocolError(f"{rule}; this session is {self._state.value!r}.")
-
-    def _refuse_aborted(self) -> None:
-        """Nothing happens after an abort."""
-        if self._state is State.ABORTED:
-            raise LocalProtocolError(f"this session was aborted: {self._reason}.")
+    def _forget(self) -> None:
+        self._body, self._result = b"", None
 
 
 @final
-class OneMessageServer:
+class OneMessageClient(PartySession):
+    """A party's side: ``set_input``, ``start``, and where it can open the sum ``receive``, ``result``.
+
+    Args:
+        plan: the protocol's plan.
+        channel: what this party shares with the server.
+        work: what the protocol does here.
+        reader: how this party opens the sum; None where it holds no key for it.
+    """
+
+    def __init__(self, plan: SumProtocol, channel: Channel, work: ClientWork, reader: ReaderWork | None = None) -> None:
+        super().__init__()
+        self._channel = channel
+        self._work = work
+        self._reader = None if reader is None else SumReader(plan, channel, reader)
+        self._sent = 0
+        self._result: SumResult | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the session stands; a party that cannot open the sum is finished when it has sent its input."""
+        if self._state is State.WAITING:
+            return State.FINISHED if self._reader is None else self._reader.state
+        return self._state
+
+    def start(self, progress: Progress = None) -> list[Outgoing]:
+        """Seal the input and send it; the plain input is forgotten.
+
+        Args:
+            progress: called with the parts of the vector that are sealed, and how many there are.
+
+        Returns:
+            One message, to the server.
+
+        Raises:
+            LocalProtocolError: no input yet, or started before.
+        """
+        if self._input is None:
+            self._refuse_aborted()
+            raise LocalProtocolError(f"start is called once, after set_input; this session is {self.state.value!r}.")
+        payload = self._channel.wrap(Kind.INPUT, self._work.seal(self._input, progress))
+        self._input, self._sent, self._state = None, len(payload), State.WAITING
+        return [Outgoing("server", payload)]
+
+    def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
+        """Take the server's sum; see :meth:`SumReader.receive`, and before `start` a LocalProtocolError."""
+        return self._opened_by("receive").receive(payload, sender)
+
+    def result(self, progress: Progress = None) -> SumResult:
+        """Open the sum, once; see :meth:`SumReader.result`."""
+        reader = self._opened_by("result")
+        if self._result is None:
+            result = reader.result(progress)
+            sent = np.zeros_like(result.bytes_up)
+            sent[self._channel.party] = self._sent
+            self._result = replace(result, bytes_up=sent)
+        return self._result
+
+    def _opened_by(self, call: str) -> SumReader:
+        """Who opens the sum here."""
+        self._refuse_aborted()
+        if self._state is not State.WAITING:
+            raise LocalProtocolError(f"{call} comes after start: this party has sent nothing yet.")
+        if self._reader is None:
+            raise LocalProtocolError(f"{call} is the opener's: this party holds no key for the sum, and has finished.")
+        return self._reader
+
+    def _checked(self, vector: Any) -> NDArray[Any]:
+        return self._work.check(vector)
+
+    def _forget(self) -> None:
+        self._input, self._result = None, None
+        if self._reader is not None:
+            self._reader.abort(self._reason)
+
+
+@final
+class OneMessageServer(SummingSession):
     """The server's side: ``start``, ``receive`` from each party, ``close_round``.
 
     Args:
         plan: the protocol's plan.
         channels: what the server shares with each party, in order.
         work: what the protocol does here.
+        opener: what the server shares with whoever opens the sum; None where the survivors do.
     """
 
-    def __init__(self, plan: SumProtocol, channels: tuple[Channel, ...], work: ServerWork) -> None:
+    def __init__(
+        self, plan: SumProtocol, channels: tuple[Channel, ...], work: ServerWork, opener: Channel | None = None
+    ) -> None:
+        super().__init__(plan.num_parties)
         self._plan = plan
         self._channels = channels
         self._work = work
-        self._state = State.NEW
+        self._opener = opener
         self._bytes = np.zeros((2, plan.num_parties), dtype=np.int64)
         self._survivors: set[int] = set()
-        self._reason = ""
-
-    @property
-    def state(self) -> State:
-        """Where the session stands."""
-        return self._state
 
     def start(self) -> list[Outgoing]:
         """Open the round.
@@ -308,7 +312,7 @@ class OneMessageServer:
         """End the round with whoever has sent.
 
         Returns:
-            The sum, to every survivor.
+            The sum, to every survivor or to the opener.
 
         Raises:
             TooFewSurvivorsError: fewer than ``min_survivors``; nothing is sent, and the round stays open.
@@ -324,8 +328,10 @@ class OneMessageServer:
                 required=required,
             )
         survivors = sorted(self._survivors)
-        body = _pack_roster(survivors, self._plan.num_parties) + self._work.body()
+        body = pack_set([party in self._survivors for party in range(self._plan.num_parties)]) + self._work.body()
         self._state = State.SUMMED
+        if self._opener is not None:
+            return [Outgoing("opener", self._opener.wrap(Kind.SUM, body))]
         self._bytes[1, survivors] = len(body) + OVERHEAD
         return [Outgoing(party, self._channels[party].wrap(Kind.SUM, body)) for party in survivors]
 
@@ -341,30 +347,5 @@ class OneMessageServer:
         self._expect(State.SUMMED, "result comes after close_round")
         total = self._work.total()
         if total is None:
-            raise LocalProtocolError("only clients can open this sum: the server holds no key for it.")
+            raise LocalProtocolError("the server cannot open this sum: it holds no key for it.")
         return SumResult(total, sorted(self._survivors), self._bytes[0].copy(), self._bytes[1].copy(), 0.0)
-
-    def abort(self, reason: str) -> None:
-        """Give up: no further step is possible.
-
-        Args:
-            reason: for the error messages of later calls.
-        """
-        self._state, self._reason = State.ABORTED, reason
-
-    def _party(self, sender: int | str) -> int:
-        """The sender as a party's number, whichever integer type the transport uses."""
-        last = self._plan.num_parties - 1
-        try:
-            return check_integer("sender", sender, at_least=0, at_most=last)
-        except ParameterError:
-            raise PeerProtocolError(
-                f"sender must be a party's number, 0 to {last}, got {sender!r}.", peer=sender
-            ) from None
-
-    def _expect(self, state: State, rule: str) -> None:
-        """Out of order is the caller's error."""
-        if self._state is State.ABORTED:
-            raise LocalProtocolError(f"this session was aborted: {self._reason}.")
-        if self._state is not state:
-            raise LocalProtocolError(f"{rule}; this session is {self._state.value!r}.")

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.api import Entropy, Keys
-from secagg.checks import check_integer
+from secagg.checks import check_integer, check_vector
 from secagg.codec import field_bits
 from secagg.envelope import OVERHEAD, Channel, digest
 from secagg.errors import CapacityError, DecodeError, ParameterError
-from secagg.onemessage import ROUNDS, OneMessageClient, OneMessageServer, refuse_unused, roster_bytes
+from secagg.masking.packing import set_bytes
+from secagg.onemessage import ROUNDS, OneMessageClient, OneMessageServer, Progress, refuse_unused
 
 __all__ = ["PlainSum"]
 
@@ -109,7 +110,7 @@ class PlainSum:
     @property
     def bytes_down(self) -> int:
         """Bytes a party receives, exactly."""
-        return OVERHEAD + roster_bytes(self.num_parties) + self.dim * _dtype(self.modulus_bits).itemsize
+        return OVERHEAD + set_bytes(self.num_parties) + self.dim * _dtype(self.modulus_bits).itemsize
 
     def keygen(self, entropy: Entropy | None = None) -> Keys[None, None]:
         """Nobody holds a key; `entropy` is not used."""
@@ -136,7 +137,8 @@ class PlainSum:
         refuse_unused(identity, guard)
         _refuse_keys(keys)
         party = check_integer("party", party, at_least=0, at_most=self.num_parties - 1)
-        return OneMessageClient(self, _channel(party, self._config, self.bytes_down), _PlainClient(self))
+        work = _PlainClient(self)
+        return OneMessageClient(self, _channel(party, self._config, self.bytes_down), work, work)
 
     def server(self, *, entropy: Entropy | None = None, keys: None = None) -> OneMessageServer:
         """The server's session.
@@ -198,11 +200,15 @@ class _PlainClient:
     def __init__(self, plan: PlainSum) -> None:
         self._plan = plan
 
-    def seal(self, vector: NDArray[np.uint64]) -> bytes:
+    def check(self, vector: Any) -> NDArray[np.uint64]:
+        """Integers of the plan's range."""
+        return check_vector("vector", vector, shape=(self._plan.dim,), value_bits=self._plan.value_bits)
+
+    def seal(self, vector: NDArray[np.uint64], progress: Progress) -> bytes:
         """The vector's bytes."""
         return vector.astype(_dtype(self._plan.value_bits)).tobytes()
 
-    def open(self, body: bytes, survivors: list[int]) -> NDArray[np.uint64]:
+    def open(self, body: bytes, survivors: list[int], progress: Progress) -> NDArray[np.uint64]:
         """The sum's entries."""
         largest = (1 << self._plan.value_bits) - 1
         if not self._plan.wrap:

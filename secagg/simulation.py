@@ -6,12 +6,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.api import ClientSession, Entropy, Outgoing, ServerSession, SumProtocol, SumResult
+from secagg.api import (
+    ClientSession,
+    Entropy,
+    OpenedSumProtocol,
+    OpenerSession,
+    Outgoing,
+    ServerSession,
+    SumProtocol,
+    SumResult,
+)
 from secagg.checks import check_integer, check_unmasked
 from secagg.codec import FixedPoint
 from secagg.errors import LocalProtocolError, ParameterError, TooFewSurvivorsError
@@ -62,7 +71,8 @@ def simulate(
     clients = [plan.client(party, entropy=entropy, keys=held) for party, held in enumerate(keys.clients)]
     for client, vector in zip(clients, inputs, strict=True):
         client.set_input(vector)
-    run = _Run(clients, plan.server(entropy=entropy, keys=keys.server))
+    opener = None if keys.opener is None else cast(OpenedSumProtocol, plan).opener(keys=keys.opener)
+    run = _Run(clients, plan.server(entropy=entropy, keys=keys.server), opener)
     for name in plan.rounds:
         run.play_round(gone.get(name, frozenset()))
     result = run.opened(plan.min_survivors)
@@ -75,9 +85,10 @@ def simulate(
 class _Run:
     """The transport: who is still there, what they send next, and how many bytes went by."""
 
-    def __init__(self, clients: list[ClientSession], server: ServerSession) -> None:
+    def __init__(self, clients: list[ClientSession], server: ServerSession, opener: OpenerSession | None) -> None:
         self._clients = clients
         self._server = server
+        self._opener = opener
         self._pending: dict[int, Callable[[], list[Outgoing]]] = {
             party: client.start for party, client in enumerate(clients)
         }
@@ -94,11 +105,13 @@ class _Run:
             for message in step():
                 self.bytes_up[party] += len(message.payload)
                 self._deliver(self._server.receive(message.payload, party))
-        closing = [message for message in self._server.close_round() if message.dst in pending]
+        closing = [message for message in self._server.close_round() if message.dst in (*pending, "opener")]
         self._deliver(closing)
 
     def opened(self, required: int) -> SumResult:
-        """The sum, opened by the first party that has it, or by the server."""
+        """The sum, opened by its opener, by the first party that has it, or by the server."""
+        if self._opener is not None:
+            return self._opener.result()
         if self._pending:
             return self._clients[min(self._pending)].result()
         try:
@@ -109,7 +122,9 @@ class _Run:
     def _deliver(self, messages: list[Outgoing]) -> None:
         """Hand the server's messages over; what a party answers is sent in its next round."""
         for message in messages:
-            if message.dst == "server":
+            if message.dst == "opener" and self._opener is not None:
+                self._opener.receive(message.payload, "server")
+            if not isinstance(message.dst, int):
                 continue
             self.bytes_down[message.dst] += len(message.payload)
             answers = self._clients[message.dst].receive(message.payload, "server")

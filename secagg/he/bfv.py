@@ -13,7 +13,8 @@ from secagg.he.keys import KEY_BYTES, ClientKeys, ServerKeys
 from secagg.he.planner import fields_per_slot, plain_modulus, tag_bits
 from secagg.he.seal import FULL_BYTES, MODULUS, RING, SEEDED_BYTES, Cipher, backend, blob_limit
 from secagg.he.work import BFVClient, BFVServer, Layout
-from secagg.onemessage import ROUNDS, OneMessageClient, OneMessageServer, refuse_unused, roster_bytes
+from secagg.masking.packing import set_bytes
+from secagg.onemessage import ROUNDS, OneMessageClient, OneMessageServer, refuse_unused
 from secagg.prg import draw
 from secagg.tag import SumTag
 
@@ -171,7 +172,7 @@ class BFVSum:
     @property
     def bytes_down(self) -> int:
         """Bytes a party receives, at most."""
-        return OVERHEAD + roster_bytes(self.num_parties) + self.chunks * (4 + blob_limit(FULL_BYTES))
+        return OVERHEAD + set_bytes(self.num_parties) + self.chunks * (4 + blob_limit(FULL_BYTES))
 
     def keygen(self, entropy: Entropy | None = None) -> Keys[ClientKeys, ServerKeys]:
         """Fresh keys of one session. Hand each party its own over a channel that the server does not read.
@@ -238,7 +239,8 @@ class BFVSum:
             slots=RING - 1,
         )
         channel = Channel(keys.session, config, party, self.chunks, keys.link_key, self.bytes_down)
-        return OneMessageClient(self, channel, BFVClient(self._layout, party, cipher, backend(self.plain_modulus), tag))
+        work = BFVClient(self._layout, party, cipher, backend(self.plain_modulus), tag)
+        return OneMessageClient(self, channel, work, work)
 
     def server(self, *, entropy: Entropy | None = None, keys: ServerKeys | None = None) -> OneMessageServer:
         """The server's session.

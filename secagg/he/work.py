@@ -9,10 +9,12 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.checks import check_vector
 from secagg.codec import field_bits, pack, unpack
 from secagg.errors import DecodeError
 from secagg.he.planner import fields_per_slot
 from secagg.he.seal import FULL_BYTES, RING, SEEDED_BYTES, Backend, Cipher
+from secagg.onemessage import Progress
 from secagg.tag import SumTag
 
 __all__ = ["BFVClient", "BFVServer", "Layout", "join_blobs", "split_blobs"]
@@ -111,16 +113,27 @@ class BFVClient:
         self._backend = backend
         self._tag = tag
 
-    def seal(self, vector: NDArray[np.uint64]) -> bytes:
-        """Pack, pad, tag and encrypt."""
-        return join_blobs(self._encrypt(slots, chunk) for chunk, slots in enumerate(self._layout.slots(vector)))
+    def check(self, vector: Any) -> NDArray[np.uint64]:
+        """Integers of the plan's range."""
+        return check_vector("vector", vector, shape=(self._layout.dim,), value_bits=self._layout.value_bits)
 
-    def open(self, body: bytes, survivors: list[int]) -> NDArray[np.uint64]:
+    def seal(self, vector: NDArray[np.uint64], progress: Progress) -> bytes:
+        """Pack, pad, tag and encrypt."""
+        blobs = []
+        for chunk, slots in enumerate(self._layout.slots(vector)):
+            blobs.append(self._encrypt(slots, chunk))
+            if progress is not None:
+                progress(chunk + 1, self._layout.chunks)
+        return join_blobs(blobs)
+
+    def open(self, body: bytes, survivors: list[int], progress: Progress) -> NDArray[np.uint64]:
         """Decrypt, verify every chunk's tag, take off the pads, and unpack."""
         slots = np.empty((self._layout.chunks, RING - 1), dtype=np.uint64)
         for chunk, blob in enumerate(split_blobs(body, self._layout.chunks)):
             plain = self._cipher.decrypt(self._backend.load(blob, FULL_BYTES))
             slots[chunk] = self._tag.open(plain, chunk=chunk, survivors=survivors)
+            if progress is not None:
+                progress(chunk + 1, self._layout.chunks)
         return self._layout.values_of(slots, len(survivors))
 
     def _encrypt(self, slots: NDArray[np.uint64], chunk: int) -> bytes:

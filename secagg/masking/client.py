@@ -12,7 +12,7 @@ its plan allows, and of every other party it gives away a share of the mask key 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NoReturn, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ from secagg.masking.secrets import PartySecrets
 from secagg.masking.snapshots import Guard, seal, unseal
 from secagg.masking.task import Registry, Signer, roster_digest
 from secagg.prg import draw
+from secagg.session import PartySession, check_server
 
 __all__ = ["MaskingClient"]
 
@@ -51,7 +52,7 @@ _OVER = "this party has answered, and answers nothing more"
 
 
 @final
-class MaskingClient:
+class MaskingClient(PartySession):
     """A party's session: ``set_input``, ``start``, and ``receive`` until it has nothing more to say.
 
     Args:
@@ -72,10 +73,9 @@ class MaskingClient:
         entropy: Entropy | None,
         guard: Guard | None = None,
     ) -> None:
+        super().__init__()
         self._layout, self._party, self._task, self._signer = layout, party, task, signer
-        self._state, self._expects = State.NEW, Kind.ROSTER
-        self._reason = ""
-        self._input: NDArray[np.uint64] | None = None
+        self._expects = Kind.ROSTER
         self._secrets = PartySecrets(draw(entropy, KEY_BYTES), task, party, layout)
         self._guard = guard
         self._session = task
@@ -86,25 +86,6 @@ class MaskingClient:
         self._held: dict[int, bytes] = {}
         self._alive: list[int] = []
         self._latest = b""
-
-    @property
-    def state(self) -> State:
-        """Where the session stands."""
-        return self._state
-
-    def set_input(self, vector: Any) -> None:
-        """Give the party's vector.
-
-        Args:
-            vector: integers in ``[0, 2**value_bits)``, shape ``(dim,)``; copied.
-
-        Raises:
-            ParameterError: another shape, dtype or range; the values are not printed.
-            LocalProtocolError: there is an input already.
-        """
-        self._expect(State.NEW, "set_input is called once, before start")
-        self._input = check_vector("vector", vector, shape=(self._layout.dim,), value_bits=self._layout.value_bits)
-        self._state = State.READY
 
     def start(self) -> list[Outgoing]:
         """Advertise this party's keys.
@@ -143,10 +124,7 @@ class MaskingClient:
         self._refuse_aborted()
         if self._state is not State.WAITING:
             raise LocalProtocolError(f"receive comes after start and before the last answer; {_OVER}.")
-        if not isinstance(sender, str) or sender != "server":
-            raise PeerProtocolError(
-                f"sender must be 'server', got {sender!r}: parties write to the server.", peer=sender
-            )
+        check_server(sender)
         limit = self._layout.body_limit(self._expects, len(self._roster), len(self._directory))
         body = unwrap(self._expects, self._task, self._party, payload, limit=limit, peer="server")
         step = {
@@ -156,14 +134,6 @@ class MaskingClient:
             Kind.PROOF: self._believe,
         }[self._expects]
         return step(body)
-
-    def close_round(self) -> NoReturn:
-        """Refused: only the server closes a round.
-
-        Raises:
-            LocalProtocolError: always.
-        """
-        raise LocalProtocolError("close_round belongs to the server; a client waits for its message.")
 
     def result(self) -> SumResult:
         """Refused: only the server reads a masked sum.
@@ -246,14 +216,8 @@ class MaskingClient:
         """What a snapshot belongs to."""
         return b"secagg client v1" + self._layout.config + self._task + self._party.to_bytes(4, "little")
 
-    def abort(self, reason: str) -> None:
-        """Give up: no further step is possible, and every secret is forgotten.
-
-        Args:
-            reason: for the error messages of later calls.
-        """
-        self._state, self._reason = State.ABORTED, reason
-        self._forget()
+    def _checked(self, vector: Any) -> NDArray[np.uint64]:
+        return check_vector("vector", vector, shape=(self._layout.dim,), value_bits=self._layout.value_bits)
 
     def _share(self, body: bytes) -> list[Outgoing]:
         """The roster: check whose keys they are, and share both secrets among the neighbours."""
@@ -383,14 +347,3 @@ class MaskingClient:
         self._input, self._own_share = None, b""
         self._held, self._signer = {}, None
         self._secrets = PartySecrets(bytes(KEY_BYTES), self._task, self._party, self._layout)
-
-    def _expect(self, state: State, rule: str) -> None:
-        """Out of order is the caller's error."""
-        self._refuse_aborted()
-        if self._state is not state:
-            raise LocalProtocolError(f"{rule}; this session is {self._state.value!r}.")
-
-    def _refuse_aborted(self) -> None:
-        """Nothing happens after an abort."""
-        if self._state is State.ABORTED:
-            raise LocalProtocolError(f"this session was aborted: {self._reason}.")

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.api import Outgoing, State, SumResult
-from secagg.checks import check_integer
-from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, TooFewSurvivorsError
+from secagg.errors import DecodeError, PeerProtocolError, TooFewSurvivorsError
 from secagg.masking.graph import HararyGraph
 from secagg.masking.keys import KEY_BYTES, SIGNATURE_BYTES, KeyPair, check_public
 from secagg.masking.layout import SEALED_BYTES, SHARE_BYTES, Layout, advertised, consistent
@@ -24,6 +23,7 @@ from secagg.masking.opening import Opening
 from secagg.masking.packing import pack_set, set_bytes, unpack_bits, unpack_set
 from secagg.masking.snapshots import seal, unseal
 from secagg.masking.task import Registry, Signer, roster_digest
+from secagg.session import SummingSession
 
 __all__ = ["MaskingServer"]
 
@@ -31,7 +31,7 @@ _PLAIN = ("graph_key", "round", "session", "expected", "answers", "keys", "roste
 
 
 @final
-class MaskingServer:
+class MaskingServer(SummingSession):
     """The server's session: ``start``, ``receive`` from each party, ``close_round`` for each round, ``result``.
 
     Args:
@@ -46,9 +46,10 @@ class MaskingServer:
     def __init__(
         self, layout: Layout, rounds: tuple[str, ...], task: bytes, graph: bytes, signer: Signer | None = None
     ) -> None:
+        super().__init__(layout.num_parties)
         self._layout, self._rounds, self._task, self._signer = layout, rounds, task, signer
         self._draw_graph(graph)
-        self._state, self._reason, self._round = State.NEW, "", 0
+        self._round = 0
         self._bytes = np.zeros((2, layout.num_parties), dtype=np.int64)
         self._modulus = 1 << layout.modulus_bits
         self._total: NDArray[Any] = np.zeros(layout.dim, dtype=word_type(self._modulus))
@@ -65,11 +66,6 @@ class MaskingServer:
         """Who masks with whom."""
         self._graph_key, self._probe = key, KeyPair(key)
         self._graph = HararyGraph.draw(key, num_parties=self._layout.num_parties, degree=self._layout.neighbours)
-
-    @property
-    def state(self) -> State:
-        """Where the session stands."""
-        return self._state
 
     def start(self) -> list[Outgoing]:
         """Open the first round.
@@ -152,14 +148,6 @@ class MaskingServer:
         self._expect(State.FINISHED, "result comes after the last round is closed")
         survivors = sorted(self._commitments)
         return SumResult(self._total.astype(np.uint64), survivors, self._bytes[0].copy(), self._bytes[1].copy(), 0.0)
-
-    def abort(self, reason: str) -> None:
-        """Give up: no further step is possible.
-
-        Args:
-            reason: for the error messages of later calls.
-        """
-        self._state, self._reason = State.ABORTED, reason
 
     def snapshot(self, key: bytes) -> bytes:
         """The session as bytes that only the key opens; the total in it is masked until the last round is closed.
@@ -378,20 +366,3 @@ class MaskingServer:
                 alive=alive,
                 required=required,
             )
-
-    def _party(self, sender: int | str) -> int:
-        """The sender as a party's number, whichever integer type the transport uses."""
-        last = self._layout.num_parties - 1
-        try:
-            return check_integer("sender", sender, at_least=0, at_most=last)
-        except ParameterError:
-            raise PeerProtocolError(
-                f"sender must be a party's number, 0 to {last}, got {sender!r}.", peer=sender
-            ) from None
-
-    def _expect(self, state: State, rule: str) -> None:
-        """Out of order is the caller's error."""
-        if self._state is State.ABORTED:
-            raise LocalProtocolError(f"this session was aborted: {self._reason}.")
-        if self._state is not state:
-            raise LocalProtocolError(f"{rule}; this session is {self._state.value!r}.")

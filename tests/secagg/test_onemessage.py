@@ -17,6 +17,8 @@ from secagg import (
     State,
     TooFewSurvivorsError,
 )
+from secagg.envelope import Channel
+from secagg.onemessage import OneMessageClient, OneMessageServer, SumReader
 from tests.secagg.wires import Network, exact_sum, vectors_of
 
 PLANS = [PlainSum.plan(3, 5, 8), BFVSum.plan(3, 5, 8), BFVSum.plan(5, 5, 8, dropout=0.4)]
@@ -274,3 +276,61 @@ def test_any_damage_to_a_message_is_refused_and_changes_nothing(closed, data):
     with pytest.raises(DecodeError):
         target.receive(bytes(damaged), sender)
     assert target.state is before
+
+
+def _with_opener(plan, vectors):
+    """A plain sum whose parties read nothing: the server's sum goes to a third."""
+    config = plan._config
+    third = Channel(bytes(32), config, plan.num_parties, 1, bytes(range(32)), plan.bytes_down)
+    channels = [Channel(bytes(32), config, party, 1, config, plan.bytes_up) for party in range(plan.num_parties)]
+    work = plan.client(0)._work
+    clients = [OneMessageClient(plan, channel, work) for channel in channels]
+    server = OneMessageServer(plan, tuple(channels), plan.server()._work, third)
+    server.start()
+    for party, (client, vector) in enumerate(zip(clients, vectors, strict=True)):
+        client.set_input(vector)
+        (message,) = client.start()
+        server.receive(message.payload, party)
+    return clients, server, SumReader(plan, third, work)
+
+
+def test_a_sum_that_a_third_opens_goes_to_it_alone():
+    plan = PlainSum.plan(3, 5, 8)
+    vectors = vectors_of(plan, seed=1)
+    clients, server, reader = _with_opener(plan, vectors)
+    (message,) = server.close_round()
+    assert message.dst == "opener"
+    for client in clients:
+        assert client.state is State.FINISHED
+        with pytest.raises(LocalProtocolError, match="opener's"):
+            client.receive(message.payload, "server")
+        with pytest.raises(LocalProtocolError, match="opener's"):
+            client.result()
+    with pytest.raises(LocalProtocolError, match="comes after the server's sum"):
+        reader.result()
+    with pytest.raises(PeerProtocolError):
+        reader.receive(message.payload, 0)
+    with pytest.raises(DecodeError):
+        reader.receive(message.payload[:-1], "server")
+    assert reader.receive(message.payload, "server") == []
+    with pytest.raises(PeerProtocolError, match="second sum"):
+        reader.receive(message.payload, "server")
+    assert reader.result().total.tolist() == exact_sum(vectors)
+    assert reader.result() is reader.result()
+    assert reader.state is State.FINISHED
+
+
+def test_a_reader_has_one_attempt_even_if_it_is_interrupted():
+    plan = PlainSum.plan(3, 5, 8)
+    _, server, reader = _with_opener(plan, vectors_of(plan, seed=1))
+    reader.receive(server.close_round()[0].payload, "server")
+
+    class Interrupted:
+        def open(self, body, survivors, progress):
+            raise KeyboardInterrupt
+
+    reader._work = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        reader.result()
+    with pytest.raises(LocalProtocolError, match="aborted: the sum did not verify"):
+        reader.result()

@@ -1,0 +1,70 @@
+"""What all sessions have in common, on the smallest ones there are."""
+
+import numpy as np
+import pytest
+
+from secagg.api import State
+from secagg.errors import LocalProtocolError, ParameterError, PeerProtocolError
+from secagg.session import PartySession, SummingSession, check_server
+
+
+class Party(PartySession):
+    """A party that takes vectors of three entries."""
+
+    def _checked(self, vector):
+        if len(vector) != 3:
+            raise ParameterError("vector must have 3 entries.")
+        return np.array(vector)
+
+    def _forget(self):
+        self._input = None
+
+
+def test_an_input_is_given_once_and_copied():
+    party, vector = Party(), np.arange(3)
+    assert party.state is State.NEW
+    party.set_input(vector)
+    vector[:] = 7
+    assert party.state is State.READY
+    assert party._input.tolist() == [0, 1, 2]
+    with pytest.raises(LocalProtocolError, match="called once, before start; this session is 'ready'"):
+        party.set_input(np.zeros(3))
+    assert party._input.tolist() == [0, 1, 2]
+
+
+def test_an_input_that_does_not_fit_leaves_the_session_new():
+    party = Party()
+    with pytest.raises(ParameterError):
+        party.set_input([1])
+    assert party.state is State.NEW
+    party.set_input([1, 2, 3])
+
+
+def test_after_an_abort_nothing_is_left_and_nothing_happens():
+    party = Party()
+    party.set_input([1, 2, 3])
+    party.abort("the user left")
+    assert party.state is State.ABORTED
+    assert party._input is None
+    with pytest.raises(LocalProtocolError, match="this session was aborted: the user left"):
+        party.set_input([1, 2, 3])
+
+
+def test_only_the_server_closes_a_round():
+    with pytest.raises(LocalProtocolError, match="belongs to the server"):
+        Party().close_round()
+
+
+@pytest.mark.parametrize("sender", [0, "opener", b"server", None, np.str_("client")])
+def test_parties_hear_from_the_server_alone(sender):
+    check_server("server")
+    with pytest.raises(PeerProtocolError, match="sender must be 'server'"):
+        check_server(sender)
+
+
+@pytest.mark.parametrize("sender", [-1, 3, "server", 1.0, True, None])
+def test_the_server_hears_from_numbered_parties(sender):
+    server = SummingSession(3)
+    assert [server._party(party) for party in (0, np.int64(1), np.uint8(2))] == [0, 1, 2]
+    with pytest.raises(PeerProtocolError, match="sender must be a party's number, 0 to 2"):
+        server._party(sender)
