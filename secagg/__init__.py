@@ -27,6 +27,7 @@ from secagg.masking.task import Registry, Task
 from secagg.plain import PlainSum
 from secagg.simulation import simulate
 from secagg.tree import TreeSpec, flatten, unflatten
+from secagg.weighted import WeightedMean
 
 __all__ = [
     "BFVSum",
@@ -54,6 +55,7 @@ __all__ = [
     "Task",
     "TooFewSurvivorsError",
     "TreeSpec",
+    "WeightedMean",
     "field_bits",
     "flatten",
     "offset_decode",
