@@ -17,7 +17,7 @@ from secagg.masking.masks import mask
 from secagg.masking.packing import unpack_bits
 from secagg.masking.secrets import PartySecrets
 from secagg.masking.shamir import PRIME, join, split
-from tests.oracles.masked_sessions import Play, body_of, fork, outcome
+from tests.oracles.masked_sessions import Play, body_of, fork, outcome, secrets_of
 from tests.secagg.wires import Stream, exact_sum
 
 TASK, SESSION, KEY = bytes([7]) * 32, bytes([8]) * 32, bytes(range(32))
@@ -169,6 +169,25 @@ def test_no_key_seals_two_shares_under_one_nonce(monkeypatch):
     assert len(sealed) == 101 * 100
     assert set(sealed.values()) == {1}
     assert opened == sealed
+
+
+@pytest.mark.parametrize("adversary", ["semi_honest", "malicious"])
+def test_no_session_key_or_result_shows_a_secret(adversary):
+    """In the repr of whatever a round leaves behind: no eight bytes of a secret, and no entry of the input."""
+    play = Play.of(masked(SecAgg, adversary, 4, dim=8, bits=32, dropout=0.25))
+    secrets = [secret for client in play.clients for secret in secrets_of(client)]
+    inputs = [vector.astype("<u4").tobytes() for vector in play.vectors[:, 1:-1]]
+    windows = {secret[i : i + 8] for secret in secrets for i in range(len(secret) - 7)}
+    windows |= {row[i : i + 4] for row in inputs for i in range(0, len(row), 4)}
+    written = {form for part in windows for form in (part.hex(), repr(part)[2:-1], str(list(part))[1:-1])}
+    written |= {str(value) for value in play.vectors[:, 1:-1].ravel().tolist()}
+    while True:
+        shown = " ".join(map(repr, (*play.clients, play.server, play.keys, *play.keys.clients, play.plan)))
+        shown += " ".join(repr(client._secrets) for client in play.clients if hasattr(client, "_secrets"))
+        assert [form for form in written if form in shown] == []
+        if play.server.state != "collecting":
+            break
+        play.round()
 
 
 @pytest.mark.statistical
