@@ -28,8 +28,8 @@ def packed_bytes(count: int, bits: int) -> int:
 def pack_bits(values: NDArray[Any], bits: int) -> bytes:
     """Integers below 2**bits as bytes, the first in the lowest bits; what is left of the last byte is zero.
 
-    64 integers fill `bits` words exactly, so the i-th of every 64 has the same place in all of them: one shift, and one
-    more where it crosses words, for each i.
+    Eight integers fill `bits` bytes, so the i-th of every eight has the same place in all of them: it goes into a window
+    of 64 bits, and the byte behind it where it crosses that, for each i.
 
     Args:
         values: unsigned integers, shape ``(count,)``.
@@ -44,16 +44,28 @@ def pack_bits(values: NDArray[Any], bits: int) -> bytes:
     """
     if bits in (8, 16, 32, 64):
         return values.astype(f"<u{bits // 8}").tobytes()
-    groups = -(-len(values) // _WORD)
-    padded = np.zeros((groups, _WORD), dtype=np.uint64)
-    padded.reshape(-1)[: len(values)] = values
-    words = np.zeros((groups, bits), dtype=np.uint64)
-    for i in range(_WORD):
-        word, shift = divmod(i * bits, _WORD)
-        words[:, word] |= padded[:, i] << np.uint64(shift)
+    if bits < 8:  # windows of neighbours would overlap; pairs of integers are integers of twice the bits
+        pairs = _padded(values, 2).astype(np.uint64)
+        return pack_bits(pairs[:, 0] | pairs[:, 1] << np.uint64(bits), 2 * bits)[: packed_bytes(len(values), bits)]
+    rows = _padded(values, 8)
+    data = np.zeros(len(rows) * bits + 8, dtype=np.uint8)  # the last window reaches beyond the end
+    for i in range(8):
+        start, shift = divmod(i * bits, 8)
+        value = rows[:, i].astype(np.uint64)
+        window = np.ndarray((len(rows),), "<u8", data, start, (bits,))
+        window |= value << np.uint64(shift)
         if shift + bits > _WORD:
-            words[:, word + 1] |= padded[:, i] >> np.uint64(_WORD - shift)
-    return words.astype("<u8").tobytes()[: packed_bytes(len(values), bits)]
+            behind = np.ndarray((len(rows),), np.uint8, data, start + 8, (bits,))
+            behind |= (value >> np.uint64(_WORD - shift)).astype(np.uint8)
+    return data.tobytes()[: packed_bytes(len(values), bits)]
+
+
+def _padded(values: NDArray[Any], size: int) -> NDArray[Any]:
+    """Rows of `size` integers, zeros behind the last."""
+    rows = max(1, -(-len(values) // size))
+    if rows * size != len(values):
+        values = np.append(values, np.zeros(rows * size - len(values), dtype=values.dtype))
+    return values.reshape(rows, size)
 
 
 def unpack_bits(data: bytes, count: int, bits: int) -> NDArray[np.uint64]:
