@@ -28,8 +28,8 @@ def packed_bytes(count: int, bits: int) -> int:
 def pack_bits(values: NDArray[Any], bits: int) -> bytes:
     """Integers below 2**bits as bytes, the first in the lowest bits; what is left of the last byte is zero.
 
-    Eight integers fill `bits` bytes, so the i-th of every eight has the same place in all of them: it goes into a window
-    of 64 bits, and the byte behind it where it crosses that, for each i.
+    Eight integers fill `bits` bytes, so the i-th of every eight has the same place in all of them: a window of 64 bits,
+    and the byte behind it where it reaches so far.
 
     Args:
         values: unsigned integers, shape ``(count,)``.
