@@ -1,0 +1,1 @@
+"""Sums that no single party can open: one-session lattice keys, shared among the parties."""

@@ -1,0 +1,146 @@
+"""Slow, independent lattice arithmetic: sums by their definitions over integers, and the Gaussian law by mpmath."""
+
+import hashlib
+from itertools import islice
+
+import mpmath
+
+from tests.oracles import masking
+
+RING = 4096
+FIELD = 65537
+BOUND = 76
+
+
+def is_prime(number):
+    return number > 1 and all(number % d for d in range(2, int(number**0.5) + 1))
+
+
+def largest_primes(bits, step, count):
+    """The largest primes below 2^bits that are 1 modulo `step`."""
+    candidates = range((2**bits - 2) // step * step + 1, 1, -step)
+    return list(islice(filter(is_prime, candidates), count))
+
+
+def root_of_minus_one(prime, n):
+    """g^((p - 1)/2n), g the smallest number that is no square."""
+    squares = next(g for g in range(2, prime) if pow(g, (prime - 1) // 2, prime) == prime - 1)
+    return pow(squares, (prime - 1) // (2 * n), prime)
+
+
+def reversed_bits(number, n):
+    width = n.bit_length() - 1
+    return int(f"{number:0{width}b}"[::-1], 2)
+
+
+def value(x, prime, root, place):
+    """One transformed value: x at the power 2 brv(place) + 1 of the root."""
+    point = pow(root, 2 * reversed_bits(place, len(x)) + 1, prime)
+    out = 0
+    for coefficient in reversed(x):
+        out = (out * point + coefficient) % prime
+    return out
+
+
+def transform(x, prime, root):
+    return [value(x, prime, root, place) for place in range(len(x))]
+
+
+def product(a, b, modulus):
+    """Schoolbook product modulo X^n + 1."""
+    n = len(a)
+    out = [0] * n
+    for i, left in enumerate(a):
+        for j, right in enumerate(b):
+            out[(i + j) % n] += left * right if i + j < n else -left * right
+    return [entry % modulus for entry in out]
+
+
+def fips_204_ntt(w):
+    """FIPS 204, algorithm 41, with its table of zetas computed."""
+    q, w = 8380417, list(w)
+    zetas = [pow(1753, reversed_bits(k, 256), q) for k in range(256)]
+    m, length = 0, 128
+    while length >= 1:
+        for start in range(0, 256, 2 * length):
+            m += 1
+            for j in range(start, start + length):
+                t = zetas[m] * w[j + length] % q
+                w[j + length], w[j] = (w[j] - t) % q, (w[j] + t) % q
+        length //= 2
+    return w
+
+
+def public_element(session, index, primes):
+    """The two rows of a public element, word by word."""
+    rows = []
+    for r, prime in enumerate(primes):
+        data = hashlib.shake_128(b"secagg v1 threshold ring" + session + index.to_bytes(4, "little") + bytes([r]))
+        stream = data.digest(5 * RING)
+        words = (int.from_bytes(stream[i : i + 4], "little") % 2**30 for i in range(0, len(stream), 4))
+        rows.append(list(islice((word for word in words if word < prime), RING)))
+    return rows
+
+
+def bits_as_bytes(values, bits):
+    """Integers side by side, the first in the lowest bits."""
+    whole = sum(value << bits * i for i, value in enumerate(values))
+    return whole.to_bytes(-(-len(values) * bits // 8), "little")
+
+
+def gaussian_weights():
+    """exp(-x²/(2·6.4²)) for x = 0 to 76 and what all larger x have together, to 150 digits."""
+    with mpmath.workdps(150):
+        variance = mpmath.mpf(64) ** 2 / 100
+        weights = [mpmath.exp(-mpmath.mpf(x * x) / (2 * variance)) for x in range(BOUND + 1)]
+        beyond = mpmath.nsum(lambda x: mpmath.exp(-(x * x) / (2 * variance)), [BOUND + 1, BOUND + 200])
+        return weights, beyond
+
+
+def thresholds():
+    """2^128·P[X <= x] for x = -76 to -1 of the law cut at 76, not rounded yet."""
+    with mpmath.workdps(150):
+        weights, _ = gaussian_weights()
+        total = 2 * sum(weights[1:]) + weights[0]
+        return [2**128 * sum(weights[: x - 1 if x else None : -1]) / total for x in range(BOUND, 0, -1)]
+
+
+def table():
+    """Thresholds as drawn with: next integers on the left, mirrored on the right."""
+    with mpmath.workdps(150):
+        left = [int(mpmath.nint(t)) for t in thresholds()]
+    return left + [2**128 - t for t in reversed(left)]
+
+
+def gaussian(key, index, count):
+    """Draws one by one: words 2j and 2j + 1 of a chunk of 2^15 draws, against every threshold."""
+    steps, out, encrypt = table(), [], masking.aes256(key)
+    for c in range(-(-count // 2**15)):
+        head = index.to_bytes(4, "big") + c.to_bytes(4, "big")
+        words = masking.stream(encrypt, head, 8)
+        for _ in range(min(2**15, count - 2**15 * c)):
+            number = next(words) * 2**64 + next(words)
+            out.append(sum(step <= number for step in steps) - BOUND)
+    return out
+
+
+def sum_law(probabilities, parties):
+    """The law of a sum, as a list from the smallest value on, by convolution over integers or fractions."""
+    law = [1]
+    for _ in range(parties):
+        longer = [0] * (len(law) + len(probabilities) - 1)
+        for i, left in enumerate(law):
+            for j, right in enumerate(probabilities):
+                longer[i + j] += left * right
+        law = longer
+    return law
+
+
+def shares(secret, threshold, num_holders, key):
+    """Shares of a secret: for each entry a list of the holders' values."""
+    plain = b"".join((s % 2**64).to_bytes(8, "little") for s in secret)
+    parts = (threshold.to_bytes(4, "little"), num_holders.to_bytes(4, "little"), plain)
+    own = masking.derived(key, b"", b"threshold coefficients", *parts)
+    free = masking.mask_entries(own, FIELD, count=(threshold - 1) * RING)
+    polynomials = [[s, *free[i::RING]] for i, s in enumerate(secret)]
+    return [[masking.evaluate(f, x, FIELD) for x in range(1, num_holders + 1)] for f in polynomials]
