@@ -9,8 +9,8 @@ the secrets' sum, so what a holder gives away can be the sum of its shares and n
 
 - c_k of entry i is entry (k - 1)·4096 + i of a mask modulo p (:mod:`secagg.masking.masks`); the mask's key is derived
   from the caller's, t, n and the secret.
-- A sum of secrets comes back as an integer as long as it is below p/2 in absolute value (`fits`); p is the smallest
-  prime that is enough for 400 secrets of :mod:`secagg.threshold.noise`, and prefers 17 bits to the byte.
+- A sum of secrets comes back as an integer as long as it is below p/2 in absolute value (`fits`): for up to 431 secrets
+  of :mod:`secagg.threshold.noise`. A share takes 17 bits for each coefficient.
 - Residues are at most 2^16, so a sum of t <= 400 products is below 2^41, and matrix products are exact in float64.
 - Joining says nothing about wrong shares: any shares give some polynomial.
 - Against who shares the machine nothing is promised, neither constant time nor that secrets are wiped.

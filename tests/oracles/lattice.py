@@ -56,6 +56,15 @@ def product(a, b, modulus):
     return [entry % modulus for entry in out]
 
 
+def long_product(a, b, modulus):
+    """The same for long polynomials: one product of integers that have the coefficients side by side."""
+    n, slot = len(a), 2 * modulus.bit_length() + len(a).bit_length()
+    left, right = (int.from_bytes(bits_as_bytes(x, slot), "little") for x in (a, b))
+    whole = left * right
+    entries = [whole >> slot * i & ((1 << slot) - 1) for i in range(2 * n)]
+    return [(entries[i] - entries[n + i]) % modulus for i in range(n)]
+
+
 def fips_204_ntt(w):
     """FIPS 204, algorithm 41, with its table of zetas computed."""
     q, w = 8380417, list(w)
@@ -84,7 +93,7 @@ def public_element(session, index, primes):
 
 def bits_as_bytes(values, bits):
     """Integers side by side, the first in the lowest bits."""
-    whole = sum(value << bits * i for i, value in enumerate(values))
+    whole = int("".join(f"{value:0{bits}b}" for value in reversed(values)), 2)
     return whole.to_bytes(-(-len(values) * bits // 8), "little")
 
 

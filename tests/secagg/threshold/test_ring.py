@@ -75,19 +75,14 @@ def test_products_by_a_power_turn_and_change_sign(degree):
     assert (ring.lift(ring.inverse(transformed)).astype(object) == turned % Q).all()
 
 
-def test_products_equal_the_schoolbook_modulo_q():
-    # a sparse factor, so that the schoolbook is short; its entries and places are arbitrary
-    rng = np.random.default_rng(11)
-    x, places = _numbers(12), rng.choice(RING, 12, replace=False)
-    sparse = np.zeros(RING, dtype=np.uint64)
-    sparse[places] = rng.integers(0, Q, 12, dtype=np.uint64)
-    wanted = np.zeros(RING, dtype=object)
-    for place in places.tolist():
-        turned = np.roll(x.astype(object), place)
-        turned[:place] *= -1
-        wanted += turned * int(sparse[place])
-    product = ring.multiply(ring.forward(ring.to_residues(x)), ring.forward(ring.to_residues(sparse)))
-    assert (ring.lift(ring.inverse(product)).astype(object) == wanted % Q).all()
+def test_long_products_are_the_schoolbook():
+    # the oracle's product of large integers, which the slow sums agree with where they can be afforded
+    short = [_numbers(seed)[:16].tolist() for seed in (1, 2)]
+    assert oracle.long_product(*short, Q) == oracle.product(*short, Q)
+    x, y = _numbers(3, 2), _numbers(4)
+    transformed = ring.multiply(ring.forward(ring.to_residues(x)), ring.forward(ring.to_residues(y)))
+    wanted = [oracle.long_product(row, y.tolist(), Q) for row in x.tolist()]
+    assert ring.lift(ring.inverse(transformed)).tolist() == wanted
 
 
 @pytest.mark.parametrize("shape", [(2, RING), (1, 2, RING), (3, 2, RING), (2, 3, 2, RING), (0, 2, RING)])
