@@ -9,6 +9,8 @@ a sum over j1, factors that depend on i1 and j0, and a sum over j0: for n = 4096
 
 - A matrix is cut into halves of 15 bits, so a product is a sum of at most 64 terms below 2^45: an integer below 2^51,
   which float64 holds exactly with every partial sum, in any order. It is fast everywhere and the same everywhere.
+- Each half and each polynomial is a product of its own, of 2^18 multiplications. OpenBLAS does so small ones in one
+  thread; larger ones it cuts up, and on a busy machine its threads then wait for each other a hundred times as long.
 - Against who shares the machine nothing is promised: times may depend on values.
 """
 
@@ -79,9 +81,9 @@ class Transform:
         scaled = powers * np.uint64(pow(size, -1, p)) % np.uint64(p)
         down, factors, up = self._exponents()
         modulus = 2 * size
-        self._down = _halves(powers[down % modulus], 0), _halves(powers[-up.T % modulus], 1)  # forward, inverse
+        self._down = _halves(powers[down % modulus]), _halves(powers[-up.T % modulus])  # forward, inverse
         self._factors = powers[factors % modulus], scaled[-factors % modulus]
-        self._up = _halves(powers[up % modulus], 1), _halves(powers[-down.T % modulus], 0)
+        self._up = _halves(powers[up % modulus]), _halves(powers[-down.T % modulus])
 
     def _exponents(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Powers of the root in the first matrix, shape (i1, j1), the factors, (i1, j0), and the second, (j0, i0).
@@ -128,22 +130,21 @@ class Transform:
             np.minimum(words, words - p, out=out[start : start + _BLOCK])  # what wraps around is the larger
         return out.reshape(x.shape)
 
-    def _to_left(self, words: NDArray[np.uint64], matrix: NDArray[np.float64]) -> NDArray[np.uint64]:
-        """`matrix` @ each polynomial, modulo the prime, in (0, 2p)."""
-        both = matrix @ words.astype(np.float64)
-        return self._joined(both[:, : self._rows], both[:, self._rows :])
+    def _to_left(self, words: NDArray[np.uint64], halves: NDArray[np.float64]) -> NDArray[np.uint64]:
+        """A matrix @ each polynomial, modulo the prime, in (0, 2p)."""
+        return self._joined(halves @ words.astype(np.float64))
 
-    def _to_right(self, words: NDArray[np.uint64], matrix: NDArray[np.float64]) -> NDArray[np.uint64]:
-        """Each polynomial @ `matrix`, modulo the prime, in (0, 2p)."""
-        both = words.reshape(-1, self._columns).astype(np.float64) @ matrix
-        return self._joined(both[:, : self._columns], both[:, self._columns :]).reshape(words.shape)
+    def _to_right(self, words: NDArray[np.uint64], halves: NDArray[np.float64]) -> NDArray[np.uint64]:
+        """Each polynomial @ a matrix, modulo the prime, in (0, 2p)."""
+        return self._joined(words.astype(np.float64) @ halves)
 
-    def _joined(self, high: NDArray[np.float64], low: NDArray[np.float64]) -> NDArray[np.uint64]:
+    def _joined(self, parts: NDArray[np.float64]) -> NDArray[np.uint64]:
         """high·2^15 + low, less the multiple of p next to it, plus p.
 
         Everything is an integer below 2^53, hence exact, but the quotients by p: those are below 2^22, so two roundings
         of 2^-53 each do not matter beside the half that is rounded away, and what is left is in (-p, p).
         """
+        high, low = parts
         joined = self._reduced(high)
         joined *= float(1 << _HALF)
         joined += low
@@ -167,7 +168,7 @@ def _reversed(size: int) -> NDArray[np.int64]:
     return out
 
 
-def _halves(matrix: NDArray[np.uint64], axis: int) -> NDArray[np.float64]:
-    """The high and the low halves of a matrix side by side."""
+def _halves(matrix: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """The high and the low halves of a matrix, shape ``(2, 1, size, size)``, for products with many polynomials."""
     low = np.uint64((1 << _HALF) - 1)
-    return np.concatenate((matrix >> np.uint64(_HALF), matrix & low), axis=axis).astype(np.float64)
+    return np.stack((matrix >> np.uint64(_HALF), matrix & low))[:, None].astype(np.float64)

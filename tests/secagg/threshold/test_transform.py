@@ -101,6 +101,7 @@ def test_sums_of_products_stay_exact_in_float64():
     assert largest < 2**51
     assert largest + 2 ** (transform.MAX_PRIME_BITS + transform._HALF) < 2**53
     assert 2 ** (transform.MAX_PRIME_BITS - transform._HALF) <= 2**transform._HALF  # high halves are no larger
+    assert rows**3 <= 2**18  # and each product is small enough for one thread
 
 
 @pytest.mark.parametrize("step", [1, 2, 5])
