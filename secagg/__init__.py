@@ -21,17 +21,19 @@ from secagg.errors import (
     SecAggError,
     TooFewSurvivorsError,
 )
-from secagg.he import BFVSum
+from secagg.he import BFVSum, CKKSSum
 from secagg.masking.plans import SecAgg, SecAggPlus
 from secagg.masking.task import Registry, Task
 from secagg.plain import PlainSum
 from secagg.simulation import simulate
+from secagg.threshold.plan import ThresholdSum
 from secagg.tree import TreeSpec, flatten, unflatten
 from secagg.weighted import WeightedMean
 
 __all__ = [
     "BFVSum",
     "BackendError",
+    "CKKSSum",
     "CapacityError",
     "ClientSession",
     "DecodeError",
@@ -53,6 +55,7 @@ __all__ = [
     "SumProtocol",
     "SumResult",
     "Task",
+    "ThresholdSum",
     "TooFewSurvivorsError",
     "TreeSpec",
     "WeightedMean",

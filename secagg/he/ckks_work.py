@@ -1,0 +1,175 @@
+"""What a CKKS sum does at a client and at the server: scale, pair and encrypt; add; flood, decrypt and check."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.checks import check_unmasked
+from secagg.errors import DecodeError, ParameterError
+from secagg.he.flooding import Flood
+from secagg.he.precision import Precision
+from secagg.he.slots import SlotBackend, SlotCipher
+from secagg.he.work import join_blobs, split_blobs
+from secagg.onemessage import Progress
+from secagg.prg import derive_key
+
+__all__ = ["CKKSClient", "CKKSServer", "SlotLayout"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SlotLayout:
+    """Where values stand: two to a complex slot, ``degree`` to a chunk, zeros behind the last.
+
+    Args:
+        clip: largest absolute value of an entry.
+        shift: entries are divided by ``2**shift``, which brings `clip` into (1/2, 1].
+        precision: ring, scale and flood.
+    """
+
+    clip: float
+    shift: int
+    precision: Precision
+
+    def slots(self, vector: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """A vector as complex slots, shape ``(chunks, degree / 2)``."""
+        precision = self.precision
+        values = np.zeros(precision.chunks * precision.ring.degree)
+        with np.errstate(under="ignore"):
+            values[: precision.dim] = np.ldexp(vector, -self.shift)
+        return values.view(np.complex128).reshape(precision.chunks, -1)
+
+    def values_of(self, slots: NDArray[np.complex128], parties: int) -> NDArray[np.float64]:
+        """The sums in slots of that shape; raises DecodeError on what `parties` inputs cannot give.
+
+        A sum under a wrong key is uniform, and so are nearly all of its slots beyond what may be in them.
+        """
+        values, dim = slots.reshape(-1).view(np.float64), self.precision.dim
+        error = float(self.precision.error) * 1.001
+        largest = math.ldexp(self.clip, -self.shift) * parties + error
+        if not (np.abs(values[:dim]) <= largest).all() or not (np.abs(values[dim:]) <= error).all():
+            raise DecodeError("the sum is out of range.")
+        with np.errstate(under="ignore"):
+            return np.ldexp(values[:dim], self.shift)
+
+
+@final
+class CKKSClient:
+    """A client's work.
+
+    Args:
+        layout: where values stand.
+        cipher: the secret key's side.
+        backend: the public side.
+        group_key: 32 bytes that all parties share and the server does not know.
+        session: 32 bytes, of this session only.
+        config: the plan's digest.
+    """
+
+    __slots__ = ("_backend", "_cipher", "_config", "_group_key", "_layout", "_session")
+
+    def __init__(
+        self,
+        layout: SlotLayout,
+        cipher: SlotCipher,
+        backend: SlotBackend,
+        *,
+        group_key: bytes,
+        session: bytes,
+        config: bytes,
+    ) -> None:
+        self._layout = layout
+        self._cipher = cipher
+        self._backend = backend
+        self._group_key = group_key
+        self._session = session
+        self._config = config
+
+    def check(self, vector: Any) -> NDArray[np.float64]:
+        """Finite floats of at most the plan's clip."""
+        array, dim, clip = check_unmasked("vector", vector), self._layout.precision.dim, self._layout.clip
+        if array.shape != (dim,):
+            raise ParameterError(f"vector must have shape ({dim},), got {array.shape}.")
+        if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+            raise ParameterError(
+                f"vector must have a floating dtype of at most 64 bits, got {array.dtype}; integers, and with them "
+                "every share of a noised sum, go into a protocol that is exact, BFVSum for one."
+            )
+        if not (np.abs(array) <= clip).all():
+            raise ParameterError(
+                f"vector must hold finite numbers in [-{clip}, {clip}], got values outside; clip them first, or plan "
+                "with a larger clip."
+            )
+        return array.astype(np.float64)
+
+    def seal(self, vector: NDArray[np.float64], progress: Progress) -> bytes:
+        """Scale, pair and encrypt."""
+        blobs = []
+        for chunk, slots in enumerate(self._layout.slots(vector)):
+            blobs.append(self._cipher.encrypt(slots))
+            if progress is not None:
+                progress(chunk + 1, self._layout.precision.chunks)
+        return join_blobs(blobs)
+
+    def open(self, body: bytes, survivors: list[int], progress: Progress) -> NDArray[np.float64]:
+        """Flood every chunk, decrypt it, and check the range of what comes out."""
+        ring, chunks = self._layout.precision.ring, self._layout.precision.chunks
+        flood = self._flood(body, survivors)
+        slots = np.empty((chunks, ring.degree // 2), dtype=np.complex128)
+        for chunk, blob in enumerate(split_blobs(body, chunks)):
+            cipher = self._backend.load(blob, ring.full_bytes)
+            self._backend.add_polynomial(cipher, flood.coefficients(chunk, ring.degree))
+            slots[chunk] = self._cipher.decrypt(cipher)
+            if progress is not None:
+                progress(chunk + 1, chunks)
+        return self._layout.values_of(slots, len(survivors))
+
+    def _flood(self, body: bytes, survivors: list[int]) -> Flood:
+        """The flood of these very ciphertexts: the same at every party, and another for any other sum."""
+        roster = b"".join(party.to_bytes(4, "little") for party in survivors)
+        parts = (self._config, roster, hashlib.sha256(body).digest())
+        key = derive_key(self._group_key, salt=self._session, purpose=b"flood", parts=parts)
+        return Flood(key, self._layout.precision.width)
+
+
+@final
+class CKKSServer:
+    """The server's work: it holds one ciphertext per chunk, whatever the number of parties.
+
+    Args:
+        layout: where values stand.
+        backend: the public side.
+    """
+
+    __slots__ = ("_backend", "_layout", "_sums")
+
+    def __init__(self, layout: SlotLayout, backend: SlotBackend) -> None:
+        self._layout = layout
+        self._backend = backend
+        self._sums: list[Any] = []
+
+    def parse(self, body: bytes) -> list[Any]:
+        """The ciphertexts of a body, loaded."""
+        precision = self._layout.precision
+        return [self._backend.load(blob, precision.ring.seeded_bytes) for blob in split_blobs(body, precision.chunks)]
+
+    def add(self, parts: list[Any]) -> None:
+        """Add a party's ciphertexts."""
+        if not self._sums:
+            self._sums = parts
+            return
+        for total, part in zip(self._sums, parts, strict=True):
+            self._backend.add(total, part)
+
+    def body(self) -> bytes:
+        """The summed ciphertexts."""
+        return join_blobs(self._backend.save(total) for total in self._sums)
+
+    def total(self) -> None:
+        """None: the server cannot read the sum."""
