@@ -737,27 +737,27 @@ def traced():
 def test_many_changed_messages_end_in_typed_errors_and_change_nothing(stations):
     """As many as the profile says, 10^6 in the deep one: true messages with some bytes changed, cut, or spliced.
 
-    Each takes at most half a second, and a megabyte: twice the block that masks are made in.
+    Every other one has a header and digest that fit. Sessions that take no message at all get a few more. Each takes
+    at most half a second, and a megabyte: twice the block that masks are made in.
     """
     draw = np.random.default_rng(1)
-    each = -(-200 * settings().max_examples // len(stations))
+    live = sum(session.state in ("collecting", "waiting") for session, *_ in stations)
+    each = -(-200 * settings().max_examples // live)
     refused = accepted = 0
     spent = {"seconds": 0.0, "bytes": 0}
     for first, sender, payload, others, before in stations:
         session = fork(first)
-        for _ in range(each):
+        for _ in range(each if session.state in ("collecting", "waiting") else 50):
             base = payload if draw.random() < 0.7 else others[draw.integers(len(others))]
             changed = bytearray(base)
             for place in draw.integers(0, len(base), draw.integers(1, 5)):
                 changed[place] = draw.integers(256)
-            match draw.integers(6):
+            match draw.integers(4):
                 case 0:
                     del changed[draw.integers(len(base)) :]
                 case 1:
                     changed[draw.integers(len(base)) :] = others[draw.integers(len(others))]
-                case 2 | 3:
-                    changed = resealed(base, body_of(bytes(changed)))
-            changed = bytes(changed)
+            changed = bytes(changed) if draw.random() < 0.5 else resealed(base, body_of(bytes(changed)))
             try:
                 with metered(spent):
                     session.receive(changed, sender)
