@@ -67,7 +67,8 @@ bench: $(VENV)/dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench $(ARGS)
 
 repro: $(VENV)/dev
-	@$(BIN)/python -m paper_repro check
+	@$(BIN)/python -m paper_repro run all $(ARGS)
+	@$(BIN)/python -m paper_repro report
 
 clean:
 	rm -rf $(VENV) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,38 +1,76 @@
-"""Published numbers are computed, compared, and a wrong one would be seen."""
+"""The program, as a user calls it."""
 
-import tomllib
+import dataclasses
+import json
 
 import pytest
 
 from paper_repro import __main__ as program
+from paper_repro import results
+from paper_repro.results import Ours
+from paper_repro.spec import experiments
 
 
-def test_every_published_number_agrees(capsys):
-    assert program.main(["check"]) == 0
-    assert capsys.readouterr().out.count("agrees") == len(program.claims()) >= 5
-
-
-def test_a_wrong_number_is_seen(capsys):
-    claim = next(iter(program.claims().values())) | {"published": "1.20"}
-    agrees, line = program.run(claim)
-    assert not agrees
-    assert "DIFFERS" in line
-
-
-def test_list_and_run(capsys):
+def test_list(capsys):
     assert program.main(["list"]) == 0
-    name = capsys.readouterr().out.split()[0]
-    assert program.main(["run", name]) == 0
-    assert name in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(experiments())
+
+
+def test_check_of_the_committed_results(capsys):
+    assert program.main(["check"]) == 0
+    assert "DIFFERS" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"cells": {"tff.clients": Ours(99.0)}}, "DIFFERS"),
+        ({"spec": "0" * 16}, "of another spec.toml"),
+        ({"smoke": True}, "of a smoke run"),
+        (None, "no results"),
+    ],
+)
+def test_check_fails_on_what_is_wrong(monkeypatch, capsys, change, said):
+    grid = experiments()["accounting_grid"]
+    kept = results.load(grid)
+    if change is not None and "cells" in change:
+        change = {"cells": {**kept.cells, **change["cells"]}}
+    changed = None if change is None else dataclasses.replace(kept, **change)
+    monkeypatch.setattr(program, "experiments", lambda: {"accounting_grid": grid})
+    monkeypatch.setattr(results, "load", lambda experiment: changed)
+    assert program.main(["check"]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_run_keeps_results_and_plot(tmp_path, monkeypatch, capsys):
+    grid = experiments()["accounting_grid"]
+    found = results.load(grid).cells
+    monkeypatch.setattr(grid.code, "run", lambda cells, **rest: dict(found))
+    assert program.main(["run", "accounting_grid", "--out", str(tmp_path), "--seed", "3"]) == 0
+    kept = json.loads((tmp_path / "accounting_grid" / "results.json").read_text())
+    assert kept["seed"] == 3
+    assert (tmp_path / "accounting_grid" / "plot.svg").is_file()
+    assert "published 1.26" in capsys.readouterr().out
+    monkeypatch.setattr(grid.code, "run", lambda cells, **rest: {**found, "tff.clients": Ours(99.0)})
+    assert program.main(["run", "accounting_grid", "--out", str(tmp_path)]) == 1
+
+
+def test_a_smoke_run_leaves_the_folder_alone(monkeypatch, capsys):
+    grid = experiments()["accounting_grid"]
+    before = (grid.folder / "results.json").read_bytes()
+    monkeypatch.setattr(grid.code, "run", lambda cells, **rest: {"tff.clients": Ours(99.0)})
+    assert program.main(["run", "accounting_grid", "--smoke"]) == 0
+    assert (grid.folder / "results.json").read_bytes() == before
+    assert "not compared" in capsys.readouterr().out
+
+
+def test_report(tmp_path, capsys):
+    assert program.main(["report", "--out", str(tmp_path)]) == 0
+    assert "accounting_grid" in (tmp_path / "report.md").read_text()
+    assert "<table>" in (tmp_path / "report.html").read_text()
 
 
 def test_unknown_id_is_one_line(capsys):
     assert program.main(["run", "nothing"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("path", sorted(program.HERE.glob("*/claims.toml")), ids=lambda path: path.parent.name)
-def test_claims_name_their_source(path):
-    table = tomllib.loads(path.read_text())
-    assert table["source"]
-    assert len({claim["id"] for claim in table["claim"]}) == len(table["claim"])

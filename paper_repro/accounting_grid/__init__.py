@@ -1,0 +1,1 @@
+"""Epsilons that were printed, by every accountant that printed them."""

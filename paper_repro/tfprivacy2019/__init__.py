@@ -1,1 +1,0 @@
-"""The epsilons of TensorFlow Privacy's MNIST tutorial."""
