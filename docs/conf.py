@@ -2,6 +2,14 @@
 
 import importlib
 import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # paper_repro is no part of the distribution
+
+from paper_repro.report import as_markdown
+from paper_repro.results import load
+from paper_repro.spec import experiments
 
 project = "dpkit"
 author = "The dpkit developers"
@@ -49,5 +57,13 @@ def prepare(app, what, name, obj, options, lines):
             lines[number] = f"{match[1]}~{package}.errors.{match[2]}{line[match.end() :]}"
 
 
+def report(app, docname, source):
+    """The page of published numbers ends with the report of the committed results."""
+    if docname == "reproductions":
+        known = experiments().values()
+        source[0] += as_markdown([(one, load(one)) for one in known], pictures="../paper_repro")
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", prepare, priority=400)
+    app.connect("source-read", report)

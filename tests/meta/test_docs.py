@@ -18,6 +18,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     result = subprocess.run([*command, *places], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert (tmp_path / "html" / "walk.html").exists()
+    assert "abadi2016.epochs100" in (tmp_path / "html" / "reproductions.html").read_text()
 
 
 def test_every_public_module_is_in_the_reference():
