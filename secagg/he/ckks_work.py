@@ -37,26 +37,28 @@ class SlotLayout:
     shift: int
     precision: Precision
 
-    def slots(self, vector: NDArray[np.float64]) -> NDArray[np.complex128]:
-        """A vector as complex slots, shape ``(chunks, degree / 2)``."""
-        precision = self.precision
-        values = np.zeros(precision.chunks * precision.ring.degree)
+    def slots(self, vector: NDArray[np.float64], chunk: int) -> NDArray[np.complex128]:
+        """A chunk of a vector as complex slots, shape ``(degree / 2,)``, zero behind its end."""
+        degree = self.precision.ring.degree
+        values = np.zeros(degree)
+        part = vector[chunk * degree : (chunk + 1) * degree]
         with np.errstate(under="ignore"):
-            values[: precision.dim] = np.ldexp(vector, -self.shift)
-        return values.view(np.complex128).reshape(precision.chunks, -1)
+            values[: part.size] = np.ldexp(part, -self.shift)
+        return values.view(np.complex128)
 
-    def values_of(self, slots: NDArray[np.complex128], parties: int) -> NDArray[np.float64]:
-        """The sums in slots of that shape; raises DecodeError on what `parties` inputs cannot give.
+    def values_of(self, slots: NDArray[np.complex128], chunk: int, parties: int) -> NDArray[np.float64]:
+        """The sums in a chunk's slots; raises DecodeError on what `parties` inputs cannot give.
 
         A sum under a wrong key is uniform, and so are nearly all of its slots beyond what may be in them.
         """
-        values, dim = slots.reshape(-1).view(np.float64), self.precision.dim
+        degree = self.precision.ring.degree
+        values, length = slots.view(np.float64), min(degree, self.precision.dim - chunk * degree)
         error = float(self.precision.error) * 1.001
         largest = math.ldexp(self.clip, -self.shift) * parties + error
-        if not (np.abs(values[:dim]) <= largest).all() or not (np.abs(values[dim:]) <= error).all():
+        if not (np.abs(values[:length]) <= largest).all() or not (np.abs(values[length:]) <= error).all():
             raise DecodeError("the sum is out of range.")
         with np.errstate(under="ignore"):
-            return np.ldexp(values[:dim], self.shift)
+            return np.ldexp(values[:length], self.shift)
 
 
 @final
@@ -110,25 +112,25 @@ class CKKSClient:
 
     def seal(self, vector: NDArray[np.float64], progress: Progress) -> bytes:
         """Scale, pair and encrypt."""
-        blobs = []
-        for chunk, slots in enumerate(self._layout.slots(vector)):
-            blobs.append(self._cipher.encrypt(slots))
+        blobs, chunks = [], self._layout.precision.chunks
+        for chunk in range(chunks):
+            blobs.append(self._cipher.encrypt(self._layout.slots(vector, chunk)))
             if progress is not None:
-                progress(chunk + 1, self._layout.precision.chunks)
+                progress(chunk + 1, chunks)
         return join_blobs(blobs)
 
     def open(self, body: bytes, survivors: list[int], progress: Progress) -> NDArray[np.float64]:
         """Flood every chunk, decrypt it, and check the range of what comes out."""
         ring, chunks = self._layout.precision.ring, self._layout.precision.chunks
-        flood = self._flood(body, survivors)
-        slots = np.empty((chunks, ring.degree // 2), dtype=np.complex128)
+        flood, total = self._flood(body, survivors), np.empty(self._layout.precision.dim)
         for chunk, blob in enumerate(split_blobs(body, chunks)):
             cipher = self._backend.load(blob, ring.full_bytes)
             self._backend.add_polynomial(cipher, flood.coefficients(chunk, ring.degree))
-            slots[chunk] = self._cipher.decrypt(cipher)
+            values = self._layout.values_of(self._cipher.decrypt(cipher), chunk, len(survivors))
+            total[chunk * ring.degree : (chunk + 1) * ring.degree] = values
             if progress is not None:
                 progress(chunk + 1, chunks)
-        return self._layout.values_of(slots, len(survivors))
+        return total
 
     def _flood(self, body: bytes, survivors: list[int]) -> Flood:
         """The flood of these very ciphertexts: the same at every party, and another for any other sum."""

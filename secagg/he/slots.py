@@ -16,13 +16,16 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.errors import BackendError, DecodeError
+from secagg.errors import BackendError, DecodeError, ParameterError
 from secagg.he.seal import _load, _save, _sealapi
 
 __all__ = ["RINGS", "SlotBackend", "SlotCipher", "SlotRing", "slot_backend"]
 
 _FIELDS = struct.Struct("<4QBQQQdQ")
 """SEAL's ciphertext fields: parms_id, is_ntt_form, size, degree, primes, scale, correction factor."""
+
+_KEY_FIELDS_BYTES = 32 + 2 * 8
+"""SEAL's plaintext fields, which is what a secret key is: parms_id, coefficients, scale."""
 
 _HEADER_BYTES = 16
 """SEAL's header: magic and header size 3, version 2, compression 1, reserved 2, length 8."""
@@ -64,6 +67,11 @@ class SlotRing:
         """A full ciphertext before compression: two polynomials."""
         return _FIELDS.size + _ARRAY_BYTES + 2 * 8 * self.degree * len(self.primes)
 
+    @property
+    def secret_key_bytes(self) -> int:
+        """A secret key before compression: one polynomial under every prime."""
+        return _KEY_FIELDS_BYTES + _ARRAY_BYTES + 8 * self.degree * len(self.primes + self.special)
+
 
 RINGS = (
     SlotRing(4096, (1152921504606830593,), (), 192),
@@ -92,6 +100,9 @@ class SlotBackend:
         encoder: its encoder.
         evaluator: its evaluator.
         prefix: the first five bytes of whatever this SEAL writes: magic, header size, version.
+
+    Raises:
+        ParameterError: the context's generator is seeded.
     """
 
     ring: SlotRing
@@ -101,6 +112,14 @@ class SlotBackend:
     encoder: Any
     evaluator: Any
     prefix: bytes
+
+    def __post_init__(self) -> None:
+        generator = self.context.key_context_data().parms().random_generator()
+        if generator is not None and not generator.use_random_seed():
+            raise ParameterError(
+                "context must draw from SEAL's own generator, got a seeded one: every encryption would repeat its "
+                "randomness, and two ciphertexts would give away the difference of their vectors."
+            )
 
     def new_secret_key(self) -> bytes:
         """A fresh secret key, serialised. No public key is made."""
@@ -119,12 +138,7 @@ class SlotBackend:
         Raises:
             DecodeError: the bytes are something else.
         """
-        wanted = self.prefix + bytes([_ZSTD, 0, 0]) + len(blob).to_bytes(8, "little") + _frame(content_bytes)
-        if blob[: len(wanted)] != wanted:
-            raise DecodeError(
-                "the bytes are not a ciphertext of this plan, or were written by another version of SEAL "
-                f"(here {self.prefix[3]}.{self.prefix[4]})."
-            )
+        self._check_header(blob, content_bytes)
         cipher = _load(self.sealapi.Ciphertext(), self.context, blob)
         regular = (
             cipher.size() == 2
@@ -139,8 +153,13 @@ class SlotBackend:
             raise DecodeError("the bytes are not a ciphertext of this plan.")
         return cipher
 
+    def load_secret_key(self, blob: bytes) -> Any:
+        """A secret key from its bytes; raises DecodeError."""
+        self._check_header(blob, self.ring.secret_key_bytes)
+        return _load(self.sealapi.SecretKey(), self.context, blob)
+
     def add(self, left: Any, right: Any) -> None:
-        """Add the ciphertext `right` into `left`."""
+        """Add the ciphertext `right` into `left`; `right` is as it was."""
         self.evaluator.add_inplace(left, right)
 
     def save(self, cipher: Any) -> bytes:
@@ -158,7 +177,7 @@ class SlotBackend:
             coefficients: int64, shape ``(degree,)``.
         """
         self.evaluator.add_inplace(cipher, self._pair(coefficients))
-        self.evaluator.sub_inplace(cipher, self._pair(np.zeros_like(coefficients)))
+        self.evaluator.sub_inplace(cipher, _zero_pair(self.ring, self.scale_bits))
 
     def _pair(self, coefficients: NDArray[np.int64]) -> Any:
         """The ciphertext (f, 1) in SEAL's transformed form."""
@@ -171,6 +190,19 @@ class SlotBackend:
         cipher = _load(self.sealapi.Ciphertext(), self.context, blob)
         self.evaluator.transform_to_ntt_inplace(cipher)
         return cipher
+
+    def _check_header(self, blob: bytes, content_bytes: int) -> None:
+        """SEAL's header with the true length, and a zstd frame that announces exactly `content_bytes`."""
+        if not isinstance(blob, bytes):
+            raise DecodeError(f"the bytes must be bytes, got {type(blob).__name__}.")
+        if blob[:3] == self.prefix[:3] and len(blob) > _HEADER_BYTES and blob[3:5] != self.prefix[3:5]:
+            raise DecodeError(
+                f"the bytes were written by version {blob[3]}.{blob[4]} of SEAL, and this is version "
+                f"{self.prefix[3]}.{self.prefix[4]}; install the same tenseal on both sides."
+            )
+        wanted = self.prefix + bytes([_ZSTD, 0, 0]) + len(blob).to_bytes(8, "little") + _frame(content_bytes)
+        if blob[: len(wanted)] != wanted:
+            raise DecodeError("the bytes are not what this plan has in their place, or are cut short.")
 
     def _object(self, content: bytes) -> bytes:
         """A SEAL object without compression: its header and its content."""
@@ -206,6 +238,12 @@ def slot_backend(ring: SlotRing, scale_bits: int) -> SlotBackend:
     return SlotBackend(ring, scale_bits, sealapi, context, encoder, evaluator, prefix[:5])
 
 
+@lru_cache(maxsize=8)
+def _zero_pair(ring: SlotRing, scale_bits: int) -> Any:
+    """The pair (0, 1) of a backend; nobody changes it."""
+    return slot_backend(ring, scale_bits)._pair(np.zeros(ring.degree, dtype=np.int64))
+
+
 @final
 class SlotCipher:
     """Encryption and decryption under one secret key.
@@ -221,7 +259,7 @@ class SlotCipher:
     __slots__ = ("_backend", "_decryptor", "_encryptor")
 
     def __init__(self, backend: SlotBackend, secret_key: bytes) -> None:
-        key = _load(backend.sealapi.SecretKey(), backend.context, secret_key)
+        key = backend.load_secret_key(secret_key)
         self._backend = backend
         self._encryptor = backend.sealapi.Encryptor(backend.context, key)
         self._decryptor = backend.sealapi.Decryptor(backend.context, key)

@@ -29,30 +29,31 @@ def test_round_trip_around_the_edges_of_chunks(dim, clip, shift):
     assert layout.precision.chunks == -(-dim // 4096)
     vector = np.random.default_rng(dim).uniform(-clip, clip, dim)
     vector[-1] = clip
-    slots = layout.slots(vector)
-    assert slots.shape == (layout.precision.chunks, 2048)
-    assert np.abs(slots.reshape(-1).view(float)).max() <= 1
-    assert slots[0, 0].real == vector[0] / 2.0**shift
-    assert dim == 1 or slots[0, 0].imag == vector[1] / 2.0**shift
-    assert not slots.reshape(-1).view(float)[dim:].any()
-    assert np.array_equal(layout.values_of(slots, parties=1), vector)
+    slots = [layout.slots(vector, chunk) for chunk in range(layout.precision.chunks)]
+    assert {part.shape for part in slots} == {(2048,)}
+    flat = np.concatenate(slots).view(float)
+    assert np.abs(flat).max() <= 1
+    assert (slots[0][0].real, slots[0][0].imag) == (vector[0] / 2.0**shift, flat[1])
+    assert not flat[dim:].any()
+    opened = [layout.values_of(part, chunk, parties=1) for chunk, part in enumerate(slots)]
+    assert np.array_equal(np.concatenate(opened), vector)
 
 
 def test_what_no_inputs_can_give_is_refused():
-    layout = layout_of(4000)
+    layout = layout_of(4096 + 4000)
     error = float(layout.precision.error)
-    good = layout.slots(np.full(4000, 1.0))
-    flat = good.reshape(-1).view(float)
-    layout.values_of(good, parties=1)
+    good = layout.slots(np.full(layout.precision.dim, 1.0), 1)
+    flat = good.view(float)
+    layout.values_of(good, 1, parties=1)
     for place, value in ((0, 1 + 1.01 * error), (3999, -1 - 1.01 * error), (4000, 1.01 * error), (7, float("nan"))):
         kept, flat[place] = flat[place], value
         with pytest.raises(DecodeError):
-            layout.values_of(good, parties=1)
+            layout.values_of(good, 1, parties=1)
         flat[place] = kept
     flat[0] = 1 + 0.99 * error
-    layout.values_of(good, parties=1)
+    layout.values_of(good, 1, parties=1)
     flat[0] = 1.9
-    layout.values_of(good, parties=2)
+    layout.values_of(good, 1, parties=2)
 
 
 def test_a_flood_belongs_to_one_sum():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.errors import DecodeError
+from secagg.errors import DecodeError, ParameterError
 from secagg.he.seal import _load
 from secagg.he.slots import RINGS, SlotBackend, SlotCipher, slot_backend
 
@@ -211,6 +212,28 @@ def test_damaged_ciphertexts_never_crash(place, bit):
 
 
 _GOOD: dict[str, bytes] = {}
+
+
+def test_a_seeded_generator_is_refused():
+    import tenseal.sealapi as sealapi
+
+    ring = RINGS[0]
+    parameters = sealapi.EncryptionParameters(sealapi.SCHEME_TYPE.CKKS)
+    parameters.set_poly_modulus_degree(ring.degree)
+    parameters.set_coeff_modulus([sealapi.Modulus(prime) for prime in ring.primes])
+    parameters.set_random_generator(sealapi.Blake2xbPRNGFactory([1, 2, 3, 4, 5, 6, 7, 8]))
+    context = sealapi.SEALContext(parameters, True, sealapi.SEC_LEVEL_TYPE.TC192)
+    with pytest.raises(ParameterError, match="seeded"):
+        replace(slot_backend(ring, 40), context=context)
+
+
+def test_other_versions_of_seal_are_named(backend):
+    blob = bytearray(backend.new_secret_key())
+    blob[4] += 1
+    with pytest.raises(DecodeError, match="install the same tenseal"):
+        backend.load_secret_key(bytes(blob))
+    with pytest.raises(DecodeError, match="got bytearray"):
+        backend.load_secret_key(blob)
 
 
 def test_adding_leaves_the_right_operand_as_it_was(backend):
