@@ -1,20 +1,27 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from secagg import (
     BFVSum,
+    DecodeError,
     FixedPoint,
+    LocalProtocolError,
     ParameterError,
     PlainSum,
+    SecAgg,
+    SecAggPlus,
     TooFewSurvivorsError,
     offset_decode,
     offset_encode,
     simulate,
 )
+from secagg.adversaries import Letter, Report
+from secagg.envelope import Kind
 from tests.secagg.wires import Stream, exact_sum, vectors_of
 
 PLANS = [PlainSum.plan(4, 3, 8), BFVSum.plan(4, 3, 8)]
@@ -145,3 +152,152 @@ def test_a_codec_must_be_the_plans():
 def test_drop_outs_must_be_the_plans(dropouts):
     with pytest.raises(ParameterError):
         simulate(PLANS[0], np.zeros((4, 3), dtype=int), dropouts=dropouts)
+
+
+# Whoever owns the wire
+
+
+class Wire:
+    """An adversary that is one function."""
+
+    def __init__(self, carry):
+        self.report, self._carry, self.letters = Report(), carry, []
+
+    def attack(self, scene):
+        self.scene = scene
+        return self.carry
+
+    def carry(self, letter):
+        self.letters.append(letter)
+        return self._carry(letter)
+
+
+EVERY = [
+    PlainSum.plan(4, 3, 8),
+    SecAgg.plan(5, 3, 8, adversary="malicious", corrupt=0.0, dropout=0.4),
+    SecAggPlus.plan(7, 3, 8, adversary="semi_malicious", corrupt=0.0, dropout=0.2),
+]
+NAMES = ["plain", "malicious", "semi-malicious"]
+
+
+@pytest.mark.parametrize("plan", EVERY, ids=NAMES)
+def test_a_wire_that_carries_everything_changes_nothing(plan):
+    gone = {} if isinstance(plan, PlainSum) else {"share_keys": [2]}
+    vectors, wire = vectors_of(plan, 1), Wire(lambda letter: [letter])
+    alone = simulate(plan, vectors, dropouts=gone, entropy=Stream(1))
+    watched = simulate(plan, vectors, dropouts=gone, entropy=Stream(1), adversary=wire)
+    assert watched.total.tolist() == alone.total.tolist() == exact_sum(vectors[alone.survivors])
+    assert watched.survivors == alone.survivors
+    assert (watched.bytes_up == alone.bytes_up).all()
+    assert (watched.bytes_down == alone.bytes_down).all()
+    assert wire.report.refusals == []
+    assert [sum(len(one.payload) for one in wire.letters if one.src == party) for party in range(plan.num_parties)] == (
+        alone.bytes_up.tolist()
+    )
+    assert wire.scene.plan is plan
+    assert {letter.round for letter in wire.letters} == set(plan.rounds)
+
+
+@pytest.mark.parametrize("plan", EVERY[1:], ids=NAMES[1:])
+def test_messages_that_never_arrive_are_drop_outs(plan):
+    vectors = vectors_of(plan, 1)
+    for name in plan.rounds:
+        lost = simulate(
+            plan,
+            vectors,
+            entropy=Stream(1),
+            adversary=Wire(lambda one, name=name: [] if (one.round, one.src) == (name, 3) else [one]),
+        )
+        gone = simulate(plan, vectors, entropy=Stream(1), dropouts={name: [3]})
+        assert (lost.survivors, lost.total.tolist()) == (gone.survivors, gone.total.tolist())
+        assert lost.bytes_up[3] > gone.bytes_up[3], "it did send"
+        assert (lost.bytes_down == gone.bytes_down).all()
+
+
+def test_bytes_down_are_what_arrives():
+    plan = EVERY[1]
+    wire = Wire(lambda one: [one] if one.dst == "server" else [one, Letter(one.round, "server", one.dst, b"x")])
+    noisy = simulate(plan, vectors_of(plan, 1), entropy=Stream(1), adversary=wire)
+    alone = simulate(plan, vectors_of(plan, 1), entropy=Stream(1))
+    assert (noisy.bytes_down == alone.bytes_down + 4).all()
+    kinds = [type(refusal.error) for refusal in wire.report.refusals]
+    assert kinds == [DecodeError] * 15 + [LocalProtocolError] * 5, "after its last answer a party is not asked at all"
+
+
+def test_who_is_gone_hears_nothing_more():
+    plan = EVERY[1]
+
+    def carry(letter):
+        return [letter, Letter(letter.round, "server", 2, b"are you there?")]
+
+    wire = Wire(carry)
+    result = simulate(plan, vectors_of(plan, 1), dropouts={"share_keys": [2]}, entropy=Stream(1), adversary=wire)
+    heard = {refusal.round for refusal in wire.report.refusals if refusal.who == 2}
+    assert (2 in result.survivors, heard) == (False, {"advertise"})
+
+
+def test_a_sum_that_does_not_verify_is_opened_by_the_next_or_by_nobody():
+    plan = BFVSum.plan(4, 3, 8)
+    vectors = vectors_of(plan, 1)
+
+    def without(parties):
+        return Wire(lambda one: [] if one.dst in parties else [one])
+
+    assert simulate(plan, vectors, adversary=without([0, 2])).total.tolist() == exact_sum(vectors)
+    with pytest.raises(TooFewSurvivorsError, match="nobody is left"):
+        simulate(plan, vectors, adversary=without(range(4)))
+
+
+def test_a_forged_sum_is_refused_by_all_who_open_it():
+    """The server has the keys of its links: what it says is authentic, and the tag finds that it is no sum."""
+    plan = BFVSum.plan(4, 3, 8)
+
+    class Shortening:
+        report = Report()
+
+        def attack(self, scene):
+            keys = scene.keys.server
+
+            def carry(letter):
+                if letter.src != "server":
+                    return [letter]
+                channel = replace(plan.server(keys=keys)._channels[letter.dst], limit=plan.bytes_down)
+                body = channel.unwrap(Kind.SUM, letter.payload, peer="server")
+                return [Letter(letter.round, "server", letter.dst, channel.wrap(Kind.SUM, b"\7" + body[1:]))]
+
+            return carry
+
+    adversary = Shortening()
+    with pytest.raises(DecodeError):
+        simulate(plan, vectors_of(plan, 1), adversary=adversary)
+    assert [refusal.who for refusal in adversary.report.refusals] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "adversary",
+    [
+        lambda letter: [letter],
+        object(),
+        Wire,
+        type("NoReport", (), {"attack": lambda self, scene: list, "report": []})(),
+        type("NoAttack", (), {"report": Report()})(),
+    ],
+)
+def test_an_adversary_has_an_attack_and_a_report(adversary):
+    with pytest.raises(ParameterError, match="adversary must have attack"):
+        simulate(PLANS[0], vectors_of(PLANS[0], 1), adversary=adversary)
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        b"bytes",
+        Letter("masked_input", 0, "server", "text"),
+        Letter("masked_input", 4, "server", b""),
+        Letter("masked_input", "server", -1, b""),
+        Letter("masked_input", "opener", "server", b""),
+    ],
+)
+def test_what_an_adversary_sends_is_a_letter_between_those_who_take_part(letter):
+    with pytest.raises(ParameterError, match="must return Letters"):
+        simulate(PLANS[0], vectors_of(PLANS[0], 1), adversary=Wire(lambda _: [letter]))
