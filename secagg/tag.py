@@ -16,7 +16,7 @@ blinds :math:`\beta, \rho` on the party as well; all are secret from the server.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from secagg.errors import DecodeError
 from secagg.prg import derive_key, uniform
 
-__all__ = ["SumTag", "dot_mod", "scale_mod"]
+__all__ = ["Blinds", "SumTag", "dot_mod", "scale_mod"]
 
 _LIMB_BITS = 21
 _LIMB_MASK = (1 << _LIMB_BITS) - 1
@@ -54,6 +54,13 @@ def scale_mod(vector: NDArray[np.uint64], scalar: int, modulus: int) -> NDArray[
     return (low + (high << np.uint64(_LIMB_BITS)) % t) % t
 
 
+class Blinds(Protocol):
+    """Where the parties' blinds come from, if not all from the group key."""
+
+    def sum(self, purpose: str, chunk: int, parties: list[int]) -> int:
+        """The sum modulo t of the blinds that `parties` have for a purpose in a chunk."""
+
+
 @final
 class SumTag:
     """Pads and tags of one session.
@@ -71,12 +78,21 @@ class SumTag:
         modulus: t, prime, below 2**41.
         num_parties: blinds of one chunk.
         slots: values of one chunk.
+        blinds: the parties' blinds, where they do not follow from the group key.
     """
 
-    __slots__ = ("_keys", "_modulus", "_num_parties", "_slots")
+    __slots__ = ("_blinds", "_keys", "_modulus", "_num_parties", "_slots")
 
     def __init__(
-        self, group_key: bytes, *, session: bytes, config: bytes, modulus: int, num_parties: int, slots: int
+        self,
+        group_key: bytes,
+        *,
+        session: bytes,
+        config: bytes,
+        modulus: int,
+        num_parties: int,
+        slots: int,
+        blinds: Blinds | None = None,
     ) -> None:
         purposes = ("tag factors", "tag blinds", "pad factors", "pad blinds")
         self._keys = {
@@ -86,6 +102,7 @@ class SumTag:
         self._modulus = modulus
         self._num_parties = num_parties
         self._slots = slots
+        self._blinds = blinds
 
     def seal(self, values: NDArray[np.uint64], *, chunk: int, party: int) -> NDArray[np.uint64]:
         """One party's chunk, padded and tagged.
@@ -133,6 +150,8 @@ class SumTag:
 
     def _blind(self, purpose: str, chunk: int, parties: list[int]) -> int:
         """The sum of the parties' blinds mod t."""
+        if self._blinds is not None:
+            return self._blinds.sum(purpose, chunk, parties)
         blinds = self._stream(purpose, chunk, self._num_parties)
         return sum(int(value) for value in blinds[parties]) % self._modulus
 

@@ -2,6 +2,18 @@
 
 from secagg.he.bfv import BFVSum
 from secagg.he.ckks import CKKSSum
-from secagg.he.keys import ClientKeys, ServerKeys
+from secagg.he.keys import ClientKeys, OpenerKeys, PublicClientKeys, PublicServerKeys, ServerKeys
+from secagg.he.public import PublicBFVSum
+from secagg.he.rings import Security
 
-__all__ = ["BFVSum", "CKKSSum", "ClientKeys", "ServerKeys"]
+__all__ = [
+    "BFVSum",
+    "CKKSSum",
+    "ClientKeys",
+    "OpenerKeys",
+    "PublicBFVSum",
+    "PublicClientKeys",
+    "PublicServerKeys",
+    "Security",
+    "ServerKeys",
+]

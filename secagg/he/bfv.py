@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, final, overload
 
 from secagg.api import Entropy, Keys
-from secagg.checks import check_integer, dropped_parties
-from secagg.envelope import OVERHEAD, Channel, digest
+from secagg.checks import check_integer
+from secagg.envelope import Channel
 from secagg.errors import DecodeError, ParameterError
 from secagg.he.keys import KEY_BYTES, ClientKeys, ServerKeys
-from secagg.he.planner import fields_per_slot, plain_modulus, tag_bits
-from secagg.he.seal import FULL_BYTES, MODULUS, RING, SEEDED_BYTES, Cipher, backend, blob_limit
-from secagg.he.work import BFVClient, BFVServer, Layout
-from secagg.masking.packing import set_bytes
-from secagg.onemessage import ROUNDS, OneMessageClient, OneMessageServer, refuse_unused
+from secagg.he.planner import least_survivors, tag_bits
+from secagg.he.plans import BFVPlan
+from secagg.he.public import PublicBFVSum
+from secagg.he.rings import SHARED_RING, Ring
+from secagg.he.seal import Decryptor, SeededEncryptor, backend
+from secagg.he.work import BFVReader, BFVSealer, BFVServer
+from secagg.onemessage import OneMessageClient, OneMessageServer, refuse_unused
 from secagg.prg import draw
 from secagg.tag import SumTag
 
@@ -23,8 +25,8 @@ __all__ = ["BFVSum"]
 
 @final
 @dataclass(frozen=True, slots=True)
-class BFVSum:
-    r"""A plan of a homomorphic sum; made by :meth:`plan`.
+class BFVSum(BFVPlan):
+    r"""A plan of a homomorphic sum that every party can open; made by :meth:`plan`.
 
     Every party packs its integers into slots, several to a slot, and sends seeded symmetric ciphertexts; the server
     adds them without a key; any party opens the sum and verifies its tag against the announced survivors.
@@ -47,8 +49,8 @@ class BFVSum:
         (8190, 123)
 
     References:
-        Fan & Vercauteren, "Somewhat practical fully homomorphic encryption" (2012); Homomorphic Encryption Standard
-        (2018), table 1: for ring dimension 4096, moduli of up to 58 bits have 256-bit security.
+        Fan & Vercauteren, "Somewhat practical fully homomorphic encryption" (2012); for the ring, the two tables of
+        :mod:`secagg.he.rings`: at degree 4096, moduli of up to 56 (58) bits have 256 bits of security.
     """
 
     num_parties: int
@@ -58,15 +60,26 @@ class BFVSum:
     min_survivors: int
 
     def __post_init__(self) -> None:
-        for name, least, most in (("num_parties", 3, 2**31), ("dim", 1, 2**40), ("value_bits", 1, 64)):
-            object.__setattr__(self, name, check_integer(name, getattr(self, name), at_least=least, at_most=most))
-        survivors = check_integer("min_survivors", self.min_survivors, at_least=3, at_most=self.num_parties)
-        object.__setattr__(self, "min_survivors", survivors)
         if self.key != "shared":
-            raise ParameterError(f'key must be "shared", got {self.key!r}; "public" is not offered yet.')
-        fields_per_slot(self.num_parties, self.value_bits)
-        tag_bits(self.num_parties)
+            raise ParameterError(f'key must be "shared", got {self.key!r}; plan(key="public") has a type of its own.')
+        self._check()
 
+    @overload
+    @classmethod
+    def plan(
+        cls,
+        num_parties: int,
+        dim: int,
+        value_bits: int,
+        *,
+        key: Literal["shared"] = "shared",
+        dropout: float = 0.0,
+    ) -> BFVSum: ...
+    @overload
+    @classmethod
+    def plan(
+        cls, num_parties: int, dim: int, value_bits: int, *, key: Literal["public"], dropout: float = 0.0
+    ) -> PublicBFVSum: ...
     @classmethod
     def plan(
         cls,
@@ -76,7 +89,7 @@ class BFVSum:
         *,
         key: Literal["shared", "public"] = "shared",
         dropout: float = 0.0,
-    ) -> Self:
+    ) -> BFVSum | PublicBFVSum:
         """Plan a homomorphic sum.
 
         Args:
@@ -84,7 +97,8 @@ class BFVSum:
             dim: entries of a vector, >= 1.
             value_bits: bits of one entry, >= 1; entries lie in ``[0, 2**value_bits)``. Sums do not wrap: send
                 offset-encoded integers, never residues (the sum of residues would tell how many were negative).
-            key: "shared": all parties hold one secret key and the server none.
+            key: "shared": all parties hold one secret key and the server none; "public": parties hold a public key, and
+                one opener the secret one (a :class:`~secagg.he.public.PublicBFVSum`, with keys of other types).
             dropout: fraction of the parties that may fail to send, in [0, 1), floored to parties.
 
         Returns:
@@ -95,34 +109,24 @@ class BFVSum:
             CapacityError: the sum does not fit a slot beside its noise, or the noise of so many parties leaves a lying
                 server a chance above 2^-20 to pass a forgery in a session.
         """
+        if key == "public":
+            return PublicBFVSum.plan(num_parties, dim, value_bits, dropout=dropout)
         if key != "shared":
-            raise ParameterError(f'key must be "shared", got {key!r}; "public" is not offered yet.')
+            raise ParameterError(f'key must be "shared" or "public", got {key!r}.')
         num_parties = check_integer("num_parties", num_parties, at_least=3, at_most=2**31)
-        survivors = num_parties - dropped_parties(dropout, num_parties)
-        if survivors < 3:
-            raise ParameterError(
-                f"dropout must leave at least 3 of {num_parties} parties, got {dropout} which leaves {survivors}: with "
-                "two, each reads the other's part off the sum."
-            )
-        return cls(num_parties, dim, value_bits, "shared", survivors)
+        return cls(num_parties, dim, value_bits, "shared", least_survivors(num_parties, dropout))
 
     @property
-    def wrap(self) -> bool:
-        """Never: homomorphic sums are exact integers."""
-        return False
-
-    @property
-    def rounds(self) -> tuple[str, ...]:
-        """Names of the rounds, in order."""
-        return ROUNDS
+    def ring(self) -> Ring:
+        """Degree 4096 and one prime: no public or evaluation key leaves, so seeded ciphertexts alone count."""
+        return SHARED_RING
 
     @property
     def promise(self) -> str:
         """What this protocol promises."""
         return (
             f"BFVSum (one key among {self.num_parties} clients) keeps every vector, and the sum, from the server "
-            "and from whoever reads the wire, as long as no client helps them: RLWE with ring dimension 4096 and "
-            "a 54-bit modulus, within the 256-bit row of the Homomorphic Encryption Standard. A server that "
+            f"and from whoever reads the wire, as long as no client helps them: {self.security}. A server that "
             "combines ciphertexts in any way but one from each announced party is found by a tag (chance that any "
             f"forgery passes in a session at most 2^-{tag_bits(self.num_parties)}: {self.num_parties} attempts, one "
             "per client, of at most 3/t each, t the plaintext modulus; a client that fails to open tells the server "
@@ -135,16 +139,6 @@ class BFVSum:
         )
 
     @property
-    def modulus_bits(self) -> int:
-        """Bits of the ciphertext modulus."""
-        return MODULUS.bit_length()
-
-    @property
-    def plain_modulus(self) -> int:
-        """The plaintext modulus t: a sum of slots stays below it."""
-        return plain_modulus(self.num_parties)
-
-    @property
     def min_honest(self) -> int:
         """Inputs in an opened sum that one observer does not know: the survivors but itself.
 
@@ -155,24 +149,9 @@ class BFVSum:
         return self.min_survivors - 1
 
     @property
-    def values_per_chunk(self) -> int:
-        """Values of one ciphertext: all slots but the tag's, several fields each."""
-        return self._layout.values
-
-    @property
-    def chunks(self) -> int:
-        """Ciphertexts of one vector."""
-        return self._layout.chunks
-
-    @property
-    def bytes_up(self) -> int:
-        """Bytes a party sends, at most: SEAL compresses, and a compressed length has a bound but varies a little."""
-        return OVERHEAD + self.chunks * (4 + blob_limit(SEEDED_BYTES))
-
-    @property
     def bytes_down(self) -> int:
         """Bytes a party receives, at most."""
-        return OVERHEAD + set_bytes(self.num_parties) + self.chunks * (4 + blob_limit(FULL_BYTES))
+        return self._sum_bytes
 
     def keygen(self, entropy: Entropy | None = None) -> Keys[ClientKeys, ServerKeys]:
         """Fresh keys of one session. Hand each party its own over a channel that the server does not read.
@@ -223,24 +202,25 @@ class BFVSum:
         party = check_integer("party", party, at_least=0, at_most=self.num_parties - 1)
         if not isinstance(keys, ClientKeys) or keys.party != party:
             raise ParameterError(f"keys must be the ClientKeys of party {party}: plan.keygen().clients[{party}].")
+        base = backend(self.plain_modulus)
         try:
-            cipher = Cipher(backend(self.plain_modulus), keys.secret_key)
-        except DecodeError:
+            encryptor, decryptor = SeededEncryptor(base, keys.secret_key), Decryptor(base, keys.secret_key)
+        except DecodeError as error:
             raise ParameterError(
-                "keys.secret_key is not a key of this plan; make keys with this plan's keygen()."
+                f"keys.secret_key must be a key of this plan, made with its keygen(): {error}"
             ) from None
-        config = self._config
+        config, layout = self._config, self._layout
         tag = SumTag(
             keys.group_key,
             session=keys.session,
             config=config,
             modulus=self.plain_modulus,
             num_parties=self.num_parties,
-            slots=RING - 1,
+            slots=self.ring.degree - 1,
         )
         channel = Channel(keys.session, config, party, self.chunks, keys.link_key, self.bytes_down)
-        work = BFVClient(self._layout, party, cipher, backend(self.plain_modulus), tag)
-        return OneMessageClient(self, channel, work, work)
+        sealer, reader = BFVSealer(layout, party, encryptor, tag), BFVReader(layout, decryptor, base, tag)
+        return OneMessageClient(self, channel, sealer, reader)
 
     def server(self, *, entropy: Entropy | None = None, keys: ServerKeys | None = None) -> OneMessageServer:
         """The server's session.
@@ -263,17 +243,3 @@ class BFVSum:
             Channel(keys.session, config, party, chunks, link, limit) for party, link in enumerate(keys.link_keys)
         )
         return OneMessageServer(self, channels, BFVServer(self._layout, backend(self.plain_modulus)))
-
-    @property
-    def _layout(self) -> Layout:
-        """Where values stand in ciphertexts."""
-        return Layout(dim=self.dim, num_parties=self.num_parties, value_bits=self.value_bits)
-
-    @property
-    def _config(self) -> bytes:
-        """The plan's digest: whatever two sides must agree on."""
-        return digest(
-            "BFVSum shared",
-            *(self.num_parties, self.dim, self.value_bits, self.min_survivors),
-            *(RING, MODULUS, self.plain_modulus, self._layout.width, self._layout.fields),
-        )

@@ -1,10 +1,10 @@
-"""What a BFV sum does at a client and at the server: pack, pad, tag and encrypt; add; decrypt, verify and unpack."""
+"""What a BFV sum does: pack, pad, tag and encrypt; add; decrypt, verify and unpack. One chunk at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +13,37 @@ from secagg.checks import check_vector
 from secagg.codec import field_bits, pack, unpack
 from secagg.errors import DecodeError
 from secagg.he.planner import fields_per_slot
-from secagg.he.seal import FULL_BYTES, RING, SEEDED_BYTES, Backend, Cipher
+from secagg.he.rings import SHARED_RING, Ring
+from secagg.he.seal import Backend, Decryptor
 from secagg.onemessage import Progress
 from secagg.tag import SumTag
 
-__all__ = ["BFVClient", "BFVServer", "Layout", "join_blobs", "split_blobs"]
+__all__ = ["BFVReader", "BFVSealer", "BFVServer", "Encryptor", "Layout", "join_blobs", "split_blobs"]
+
+
+class Encryptor(Protocol):
+    """Who encrypts: by a secret key or by a public one."""
+
+    def encrypt(self, slots: NDArray[np.uint64]) -> bytes:
+        """A ciphertext of uint64 slots in ``[0, t)``, shape ``(degree,)``."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where values stand: chunks of ``RING - 1`` slots of `fields` fields; the last slot of a chunk is the tag.
+    """Where values stand: chunks of ``degree - 1`` slots of `fields` fields; the last slot of a chunk is the tag.
 
     Args:
         dim: entries of a vector.
         num_parties: parties of the sum.
         value_bits: bits of one entry.
+        ring: where ciphertexts live.
     """
 
     dim: int
     num_parties: int
     value_bits: int
+    ring: Ring = SHARED_RING
 
     @property
     def width(self) -> int:
@@ -43,34 +53,34 @@ class Layout:
     @property
     def fields(self) -> int:
         """Fields of one slot."""
-        return fields_per_slot(self.num_parties, self.value_bits)
+        return fields_per_slot(self.num_parties, self.value_bits, self.ring)
 
     @property
     def values(self) -> int:
         """Values of one chunk."""
-        return self.fields * (RING - 1)
+        return self.fields * (self.ring.degree - 1)
 
     @property
     def chunks(self) -> int:
         """Chunks of one vector."""
         return -(-self.dim // self.values)
 
-    def slots(self, vector: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """A vector as slots, shape ``(chunks, RING - 1)``, zero behind its end."""
-        words = np.zeros(self.chunks * (RING - 1), dtype=np.uint64)
-        packed = pack(vector, self.width, self.fields)
+    def slots(self, vector: NDArray[np.uint64], chunk: int) -> NDArray[np.uint64]:
+        """A chunk of a vector as slots, shape ``(degree - 1,)``, zero behind its end."""
+        words = np.zeros(self.ring.degree - 1, dtype=np.uint64)
+        packed = pack(vector[chunk * self.values : (chunk + 1) * self.values], self.width, self.fields)
         words[: packed.size] = packed
-        return words.reshape(self.chunks, RING - 1)
+        return words
 
-    def values_of(self, slots: NDArray[np.uint64], parties: int) -> NDArray[np.uint64]:
-        """The sums in slots, shape ``(chunks, RING - 1)``; raises DecodeError on what `parties` inputs cannot give."""
-        words = slots.reshape(-1)
-        if int(words.max()) >> (self.width * self.fields):
+    def values_of(self, slots: NDArray[np.uint64], chunk: int, parties: int) -> NDArray[np.uint64]:
+        """The sums in a chunk's slots; raises DecodeError on what `parties` inputs cannot give."""
+        if int(slots.max()) >> (self.width * self.fields):
             raise DecodeError("a slot holds more than its fields.")
-        values = unpack(words, self.width, self.fields, words.size * self.fields)
-        if values[self.dim :].any() or int(values.max()) > parties * ((1 << self.value_bits) - 1):
+        values = unpack(slots, self.width, self.fields, self.values)
+        length = min(self.values, self.dim - chunk * self.values)
+        if values[length:].any() or int(values.max()) > parties * ((1 << self.value_bits) - 1):
             raise DecodeError("the sum is out of range.")
-        return values[: self.dim].copy()
+        return values[:length]
 
 
 def join_blobs(blobs: Iterable[bytes]) -> bytes:
@@ -78,39 +88,49 @@ def join_blobs(blobs: Iterable[bytes]) -> bytes:
     return b"".join(len(blob).to_bytes(4, "little") + blob for blob in blobs)
 
 
-def split_blobs(body: bytes, count: int) -> list[bytes]:
-    """A body back to exactly `count` ciphertexts; raises DecodeError."""
-    blobs, start = [], 0
+def split_blobs(body: bytes, count: int) -> Iterator[bytes]:
+    """A body back to exactly `count` ciphertexts, one at a time; raises DecodeError before the first."""
+    places = _places(body, count)
+    return (body[start:end] for start, end in places)
+
+
+def _places(body: bytes, count: int) -> list[tuple[int, int]]:
+    """Where each ciphertext starts and ends."""
+    places, start = [], 0
     for _ in range(count):
         end = start + 4 + int.from_bytes(body[start : start + 4], "little")
         if end > len(body) or end == start + 4:
             raise DecodeError("the message is shorter than its ciphertexts.")
-        blobs.append(body[start + 4 : end])
+        places.append((start + 4, end))
         start = end
     if start != len(body):
         raise DecodeError("the message is longer than its ciphertexts.")
-    return blobs
+    return places
+
+
+def _report(progress: Progress, done: int, total: int) -> None:
+    """Tell whoever wants to know."""
+    if progress is not None:
+        progress(done, total)
 
 
 @final
-class BFVClient:
-    """A client's work.
+class BFVSealer:
+    """A party's work.
 
     Args:
         layout: where values stand.
         party: whose work.
-        cipher: the secret key's side.
-        backend: the public side.
+        encryptor: the party's key.
         tag: tags of this session.
     """
 
-    __slots__ = ("_backend", "_cipher", "_layout", "_party", "_tag")
+    __slots__ = ("_encryptor", "_layout", "_party", "_tag")
 
-    def __init__(self, layout: Layout, party: int, cipher: Cipher, backend: Backend, tag: SumTag) -> None:
+    def __init__(self, layout: Layout, party: int, encryptor: Encryptor, tag: SumTag) -> None:
         self._layout = layout
         self._party = party
-        self._cipher = cipher
-        self._backend = backend
+        self._encryptor = encryptor
         self._tag = tag
 
     def check(self, vector: Any) -> NDArray[np.uint64]:
@@ -119,26 +139,45 @@ class BFVClient:
 
     def seal(self, vector: NDArray[np.uint64], progress: Progress) -> bytes:
         """Pack, pad, tag and encrypt."""
+        layout, chunks = self._layout, self._layout.chunks
         blobs = []
-        for chunk, slots in enumerate(self._layout.slots(vector)):
-            blobs.append(self._encrypt(slots, chunk))
-            if progress is not None:
-                progress(chunk + 1, self._layout.chunks)
+        for chunk in range(chunks):
+            sealed = self._tag.seal(layout.slots(vector, chunk), chunk=chunk, party=self._party)
+            blobs.append(self._encryptor.encrypt(sealed))
+            _report(progress, chunk + 1, chunks)
         return join_blobs(blobs)
+
+
+@final
+class BFVReader:
+    """The work of who opens the sum.
+
+    Args:
+        layout: where values stand.
+        decryptor: the secret key.
+        backend: the public side.
+        tag: tags of this session.
+    """
+
+    __slots__ = ("_backend", "_decryptor", "_layout", "_tag")
+
+    def __init__(self, layout: Layout, decryptor: Decryptor, backend: Backend, tag: SumTag) -> None:
+        self._layout = layout
+        self._decryptor = decryptor
+        self._backend = backend
+        self._tag = tag
 
     def open(self, body: bytes, survivors: list[int], progress: Progress) -> NDArray[np.uint64]:
         """Decrypt, verify every chunk's tag, take off the pads, and unpack."""
-        slots = np.empty((self._layout.chunks, RING - 1), dtype=np.uint64)
-        for chunk, blob in enumerate(split_blobs(body, self._layout.chunks)):
-            plain = self._cipher.decrypt(self._backend.load(blob, FULL_BYTES))
-            slots[chunk] = self._tag.open(plain, chunk=chunk, survivors=survivors)
-            if progress is not None:
-                progress(chunk + 1, self._layout.chunks)
-        return self._layout.values_of(slots, len(survivors))
-
-    def _encrypt(self, slots: NDArray[np.uint64], chunk: int) -> bytes:
-        """One chunk: its slots, padded, and their tag."""
-        return self._cipher.encrypt(self._tag.seal(slots, chunk=chunk, party=self._party))
+        layout, chunks = self._layout, self._layout.chunks
+        total = np.empty(layout.dim, dtype=np.uint64)
+        for chunk, blob in enumerate(split_blobs(body, chunks)):
+            plain = self._decryptor.decrypt(self._backend.load(blob, layout.ring.full_bytes))
+            slots = self._tag.open(plain, chunk=chunk, survivors=survivors)
+            start = chunk * layout.values
+            total[start : start + layout.values] = layout.values_of(slots, chunk, len(survivors))
+            _report(progress, chunk + 1, chunks)
+        return total
 
 
 @final
@@ -159,7 +198,8 @@ class BFVServer:
 
     def parse(self, body: bytes) -> list[Any]:
         """The ciphertexts of a body, loaded."""
-        return [self._backend.load(blob, SEEDED_BYTES) for blob in split_blobs(body, self._layout.chunks)]
+        sent = self._layout.ring.sent_bytes
+        return [self._backend.load(blob, sent) for blob in split_blobs(body, self._layout.chunks)]
 
     def add(self, parts: list[Any]) -> None:
         """Add a party's ciphertexts."""

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import secagg.he.bfv
+import secagg.he.plans
 from secagg import BFVSum, CapacityError, DecodeError, LocalProtocolError, ParameterError, PlainSum, State, simulate
 from secagg.envelope import OVERHEAD, Kind
 from secagg.he import ClientKeys, ServerKeys
-from secagg.he.seal import FULL_BYTES, SEEDED_BYTES, backend, blob_limit
+from secagg.he.rings import SHARED_RING
+from secagg.he.seal import backend, blob_limit
 from secagg.he.work import join_blobs, split_blobs
 from tests.secagg.wires import Network, Stream, exact_sum, vectors_of
 
@@ -55,7 +56,7 @@ def test_a_vector_summed_with_itself():
 def test_bytes_stay_within_the_formula(parties, dim):
     plan = BFVSum.plan(parties, dim, 16)
     result = simulate(plan, vectors_of(plan, seed=0))
-    assert plan.bytes_up == OVERHEAD + plan.chunks * (4 + blob_limit(SEEDED_BYTES))
+    assert plan.bytes_up == OVERHEAD + plan.chunks * (4 + blob_limit(SHARED_RING.seeded_bytes))
     for bound, measured in ((plan.bytes_up, result.bytes_up), (plan.bytes_down, result.bytes_down)):
         assert (measured <= bound).all()
         # a bound of use: compression gains at most the ten idle bits of 64, and the bound leaves less than one percent
@@ -64,7 +65,7 @@ def test_bytes_stay_within_the_formula(parties, dim):
 
 def _public_half(plan: BFVSum, blob: bytes) -> tuple[int, ...]:
     """Some coefficients of the uniform polynomial of a ciphertext."""
-    cipher = backend(plan.plain_modulus).load(blob, SEEDED_BYTES)
+    cipher = backend(plan.plain_modulus).load(blob, SHARED_RING.seeded_bytes)
     coefficients = cipher.dyn_array()
     return tuple(coefficients.at(coefficients.size() - 1 - i) for i in range(8))
 
@@ -74,7 +75,7 @@ def test_ciphertexts_of_equal_inputs_differ_even_with_seeded_entropy():
     vectors = np.tile(vectors_of(plan, seed=0)[0], (3, 1))
     keys = plan.keygen(Stream(1))
     networks = [Network.started(plan, vectors, keys) for _ in range(2)]
-    blobs = [split_blobs(network.body(party), 1)[0] for network in networks for party in range(3)]
+    blobs = [next(split_blobs(network.body(party), 1)) for network in networks for party in range(3)]
     # with a seeded generator all randomness would repeat: the public half of every ciphertext, and the noise
     halves = {_public_half(plan, blob) for blob in blobs}
     assert len(set(blobs)) == len(halves) == 6
@@ -150,7 +151,7 @@ def _combined(network: Network, parts: list[tuple[int, int]], roster: list[int],
     for party, times in parts:
         for _ in range(times):
             blobs = split_blobs(network.body(party), network.plan.chunks)
-            loaded = [base.load(blob, SEEDED_BYTES) for blob in blobs]
+            loaded = [base.load(blob, SHARED_RING.seeded_bytes) for blob in blobs]
             if sums is None:
                 sums = loaded
             else:
@@ -212,7 +213,8 @@ def test_a_constant_added_by_the_server_does_not_open(network):
     plain = base.sealapi.Plaintext()
     base.encoder.encode([1] + [0] * 4095, plain)
     totals = [
-        base.load(blob, FULL_BYTES) for blob in split_blobs(_combined(network, [(0, 1), (1, 1), (2, 1)], [])[1:], 2)
+        base.load(blob, SHARED_RING.full_bytes)
+        for blob in split_blobs(_combined(network, [(0, 1), (1, 1), (2, 1)], [])[1:], 2)
     ]
     base.evaluator.add_plain_inplace(totals[0], plain)
     with pytest.raises(DecodeError):
@@ -318,7 +320,6 @@ def _shared(plan, vectors) -> Network:
         ((3, 0, 8), {}),
         ((3, 10, 0), {}),
         ((3, 10, None), {}),
-        ((3, 10, 8), {"key": "public"}),
         ((3, 10, 8), {"key": "private"}),
         ((3, 10, 8), {"key": None}),
         ((3, 10, 8), {"dropout": 0.5}),
@@ -391,8 +392,8 @@ def test_a_server_digests_its_plan_once(monkeypatch):
     plan = BFVSum.plan(100, 1, 8)
     keys = plan.keygen()
     calls = []
-    digest = secagg.he.bfv.digest
-    monkeypatch.setattr(secagg.he.bfv, "digest", lambda *args: calls.append(args) or digest(*args))
+    digest = secagg.he.plans.digest
+    monkeypatch.setattr(secagg.he.plans, "digest", lambda *args: calls.append(args) or digest(*args))
     plan.server(keys=keys.server)
     assert len(calls) == 1
 

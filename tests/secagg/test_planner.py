@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from secagg import BFVSum, CapacityError, simulate
 from secagg.codec import field_bits
-from secagg.he.planner import fields_per_slot, plain_modulus, tag_bits
-from secagg.he.seal import MODULUS, RING, _load, backend
+from secagg.he.planner import failure_bits, fields_per_slot, max_parties, plain_modulus, public_ring, tag_bits
+from secagg.he.rings import PUBLIC_RINGS, SHARED_RING, Ring
+from secagg.he.seal import Backend, _load, backend
+
+MODULUS, RING = SHARED_RING.modulus, SHARED_RING.degree
 
 NOISE = 21.5
 """Bound of one ciphertext's noise: a centred binomial of 42 bits, and the rounding of q m / t."""
@@ -97,36 +100,136 @@ def test_far_too_many_parties_are_refused():
         plain_modulus(2**41)
 
 
-def _ciphertext(t: int, constant: np.ndarray):
+def _public_noise(n: int, ring: Ring) -> float:
+    """What the noise of a sum of n stays below, but for 2^-64 in any of 2^41 coefficients: n + 1/2 and the tail's y."""
+    return n + 0.5 + math.sqrt(n * ring.degree * math.log(2**106) / 6)
+
+
+@given(st.integers(1, 2**31), st.sampled_from(PUBLIC_RINGS))
+def test_public_modulus_is_the_largest_prime_that_fails_seldom_enough(n, ring):
+    try:
+        t = plain_modulus(n, ring)
+    except CapacityError:
+        assert 2 * _public_noise(n, ring) * 10 * 2**14 > ring.modulus  # no room for the smallest of primes
+        return
+    assert t % (2 * ring.degree) == 1
+    assert 2 * _public_noise(n, ring) * t < ring.modulus
+    assert failure_bits(n, ring) >= 64
+    # and hardly smaller than it must be: 7 for 6.9987, whole numbers, and the distance of primes
+    larger, gap = t, 0
+    while gap < 60:
+        larger, gap = larger + 2 * ring.degree, gap + 1
+        if 2 * (_public_noise(n, ring) * 1.0003 + 4) * larger >= ring.modulus or larger >= 2**41:
+            break
+        assert not _is_prime(larger)
+
+
+@pytest.mark.parametrize(
+    ("room", "shared", "small", "large"),
+    [
+        (40, 381, 288, 339_662),
+        (38, 1524, 3373, 1_685_837),
+        (36, 6096, 28_031, 7_519_841),
+        (34, 24_385, 169_830, 31_768_725),
+        (32, 97_541, 842_913, 130_595_019),
+    ],
+)
+def test_table_of_the_most_parties(room, shared, small, large):
+    for ring, most in zip((SHARED_RING, *PUBLIC_RINGS), (shared, small, large), strict=True):
+        assert max_parties(room, ring) == most
+        assert plain_modulus(most, ring) > 2**room > plain_modulus(most + 1, ring)
+        assert fields_per_slot(most, room - most.bit_length(), ring) == 1
+
+
+def test_rings_are_chosen_by_the_bytes_they_take():
+    assert public_ring(15, 16, 10**6) is PUBLIC_RINGS[0]
+    # sums of 20 bits: two fields to a slot in the larger ring alone, and half of it empty for short vectors
+    assert fields_per_slot(600, 10, PUBLIC_RINGS[0]) == 1
+    assert fields_per_slot(600, 10, PUBLIC_RINGS[1]) == 2
+    assert public_ring(600, 10, 10**6) is PUBLIC_RINGS[1]
+    assert public_ring(600, 10, 4000) is PUBLIC_RINGS[0]
+    # one party more than the smaller ring carries
+    assert public_ring(288, 31, 1) is PUBLIC_RINGS[0]
+    assert public_ring(289, 31, 1) is PUBLIC_RINGS[1]
+    with pytest.raises(CapacityError):
+        public_ring(2**9 + 1, 31, 1)  # sums of 41 bits
+
+
+def test_shared_uploads_are_at_most_a_float_and_two_thirds_of_one():
+    for bits, times in ((16, 1.0), (8, 0.65)):
+        plan = BFVSum.plan(15, 10**5, bits)
+        small = BFVSum.plan(15, plan.values_per_chunk, bits)  # one full ciphertext; the last of a vector may be empty
+        vectors = np.random.default_rng(bits).integers(0, 2**bits, (15, small.dim))
+        assert simulate(small, vectors).bytes_up.max() <= times * 4 * small.dim
+
+
+def _noise(base: Backend, cipher: object, key: object) -> np.ndarray:
+    """The noise of an encryption of zero, whole: times floor(q/t), it decrypts to itself."""
+    t = base.context.first_context_data().parms().plain_modulus().value()
+    base.evaluator.multiply_plain_inplace(cipher, base.sealapi.Plaintext(f"{base.ring.modulus // t:X}"))
+    shown = base.sealapi.Plaintext()
+    base.sealapi.Decryptor(base.context, key).decrypt(cipher, shown)
+    found = [shown.data(i) for i in range(shown.coeff_count())]
+    noise = np.array(found + [0] * (base.ring.degree - len(found)), dtype=np.int64)
+    return np.where(noise > t // 2, noise - t, noise)
+
+
+@pytest.mark.parametrize("ring", PUBLIC_RINGS)
+def test_public_noise_stays_within_its_bound(ring):
+    base, count = backend(plain_modulus(77, ring), ring), 300 if ring.degree == 4096 else 100
+    key = base.sealapi.KeyGenerator(base.context)
+    public = base.sealapi.PublicKey()
+    key.create_public_key(public)
+    encryptor, secret = base.sealapi.Encryptor(base.context, public), key.secret_key()
+    ciphers = [base.sealapi.Ciphertext() for _ in range(count)]
+    total = base.sealapi.Ciphertext()
+    for cipher in ciphers:
+        encryptor.encrypt(base.sealapi.Plaintext("0"), cipher)
+    base.evaluator.add_many(ciphers, total)
+    drawn = [_noise(base, cipher, secret) for cipher in ciphers]
+    # one ciphertext: but for 1e-9, every coefficient of all is below the tail's y, and the terms beside it below 1
+    most = max(int(np.abs(noise).max()) for noise in drawn)
+    assert most <= 1 + math.sqrt(ring.degree * math.log(2 * count * ring.degree / 1e-9) / 6)
+    # the sum of all, the same: noise grows with the root of the parties, and adds up as it should
+    summed = np.sum(drawn, axis=0)
+    assert np.abs(summed).max() <= count + math.sqrt(count * ring.degree * math.log(2 * ring.degree / 1e-9) / 6)
+    assert np.array_equal(_noise(base, total, secret), summed)
+    if ring.degree == 4096:
+        # and the measurement would see more: first coefficients are independent, of variance at least (N/2) / 12, and
+        # of a fourth moment at most three times its square, so that each square exceeds half of that with a chance of
+        # at least 1/12 (Paley and Zygmund), and none of 300 does with one below 1e-11
+        assert max(abs(int(noise[0])) for noise in drawn) ** 2 > ring.degree / 48
+
+
+def _ciphertext(base: Backend, constant: np.ndarray):
     """A ciphertext (constant, 0): whatever the key, decryption sees `constant`. SEAL's uncompressed format by hand."""
-    base = backend(t)
+    degree = base.ring.degree
     header = base.prefix[:5] + bytes(3)  # compression none
-    array = header + (16 + 8 + 16 * RING).to_bytes(8, "little") + (2 * RING).to_bytes(8, "little")
-    array += constant.astype("<u8").tobytes() + bytes(8 * RING)
+    array = header + (16 + 8 + 16 * degree).to_bytes(8, "little") + (2 * degree).to_bytes(8, "little")
+    array += constant.astype("<u8").tobytes() + bytes(8 * degree)
     body = np.array(base.context.first_parms_id(), dtype="<u8").tobytes() + b"\0"
-    body += b"".join(number.to_bytes(8, "little") for number in (2, RING, 1))
+    body += b"".join(number.to_bytes(8, "little") for number in (2, degree, 1))
     body += np.array([1.0]).tobytes() + (1).to_bytes(8, "little") + array
     blob = header + (16 + len(body)).to_bytes(8, "little") + body
-    return base, _load(base.sealapi.Ciphertext(), base.context, blob)
+    return _load(base.sealapi.Ciphertext(), base.context, blob)
 
 
-def _decrypts(t: int, noise: float) -> bool:
+def _decrypts(t: int, noise: float, ring: Ring = SHARED_RING) -> bool:
     """Whether coefficients q M / t + v with v as close to +-noise as integers come decrypt to M, everywhere."""
-    base = backend(t)
+    base, q = backend(t, ring), ring.modulus
     key = base.sealapi.KeyGenerator(base.context).secret_key()
-    slots = np.random.default_rng(0).integers(0, t, RING, dtype=np.uint64)
+    slots = np.random.default_rng(0).integers(0, t, ring.degree, dtype=np.uint64)
     plain = base.sealapi.Plaintext()
     base.encoder.encode(slots.tolist(), plain)
     exact = [plain.data(i) for i in range(plain.coeff_count())]
     doubled = int(2 * noise)
-    up = [(2 * MODULUS * m + doubled * t) // (2 * t) for m in exact]
-    down = [-((-2 * MODULUS * m + doubled * t) // (2 * t)) for m in exact]
+    up = [(2 * q * m + doubled * t) // (2 * t) for m in exact]
+    down = [-((-2 * q * m + doubled * t) // (2 * t)) for m in exact]
     outcomes = []
     for coefficients in (up, down):
-        residues = np.array([c % MODULUS for c in coefficients] + [0] * (RING - len(exact)), dtype=np.uint64)
-        _, cipher = _ciphertext(t, residues)
+        residues = np.array([c % q for c in coefficients] + [0] * (ring.degree - len(exact)), dtype=np.uint64)
         shown = base.sealapi.Plaintext()
-        base.sealapi.Decryptor(base.context, key).decrypt(cipher, shown)
+        base.sealapi.Decryptor(base.context, key).decrypt(_ciphertext(base, residues), shown)
         outcomes.append(base.encoder.decode_uint64(shown) == slots.tolist())
     return all(outcomes)
 
@@ -137,6 +240,14 @@ def test_worst_case_noise_decrypts(n):
     assert _decrypts(t, NOISE * n)
     # the bound is the real one: just beyond q / 2t, decryption goes wrong
     assert not _decrypts(t, MODULUS / (2 * t) + 2)
+
+
+@pytest.mark.parametrize(("n", "ring"), [(3, 0), (78, 0), (288, 0), (5000, 0), (400_000, 1)])
+def test_worst_noise_that_is_planned_under_a_public_key_decrypts(n, ring):
+    ring = PUBLIC_RINGS[ring]
+    t = plain_modulus(n, ring)
+    assert _decrypts(t, _public_noise(n, ring), ring)
+    assert not _decrypts(t, ring.modulus / (2 * t) + 2, ring)
 
 
 def test_largest_two_field_cohort_sums_exactly():
