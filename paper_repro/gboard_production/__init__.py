@@ -1,0 +1,1 @@
+"""Guarantees of the language models that Gboard trained with correlated noise."""
