@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 
 import numpy as np
 import pytest
@@ -109,8 +109,8 @@ def test_tampering_ends_in_the_exact_sum_or_a_typed_error(data):
 @pytest.mark.parametrize("name", PLANS)
 def test_whose_message_is_changed_drops_out_alone(name, how, direction):
     plan = PLANS[name]
-    for number, current in enumerate(plan.rounds):
-        adversary = Tampering(current, how, 101, direction, [1])
+    for (number, current), place in product(enumerate(plan.rounds), (101, 8 * 60)):  # in a header, and in a body
+        adversary = Tampering(current, how, place, direction, [1])
         outcome = attacked(plan, adversary)
         refusals = adversary.report.refusals
         if direction == "down" and number == len(plan.rounds) - 1 and name in MASKED:

@@ -66,6 +66,7 @@ def test_an_input_is_read_from_both_secrets_and_from_nothing_less(name):
 def test_wrong_secrets_read_nothing(which):
     plan = PLANS["complete"]
     _, overheard, secrets = heard(plan)
+    overheard.seeds.clear()
     secrets[which] = bytes(31) + b"\1"
     holders = overheard.others(VICTIM)[: plan.threshold]
     for holder, pair in zip(holders, pairs(secrets, holders, plan.threshold), strict=True):
