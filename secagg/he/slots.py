@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import BackendError, DecodeError, ParameterError
-from secagg.he.seal import _load, _save, _sealapi
+from secagg.he.seal import _frame, _load, _save, _sealapi
 
 __all__ = ["RINGS", "SlotBackend", "SlotCipher", "SlotRing", "slot_backend"]
 
@@ -78,13 +78,6 @@ RINGS = (
     SlotRing(8192, (1099510890497, 1099511480321), (137438822401,), 256),
 )
 """One prime of 60 bits: about twice float32. Two primes of 40: about three times, and 20 bits more for the sum."""
-
-
-def _frame(content_bytes: int) -> bytes:
-    """The start of a zstd frame that announces so many bytes (RFC 8878, section 3.1.1): one segment, no checksum."""
-    if content_bytes < 256 + (1 << 16):
-        return bytes.fromhex("28b52ffd60") + (content_bytes - 256).to_bytes(2, "little")
-    return bytes.fromhex("28b52ffda0") + content_bytes.to_bytes(4, "little")
 
 
 @final

@@ -32,8 +32,14 @@ def _largest(precision: Precision, scale_bits: int) -> mpmath.mpf:
     return precision.num_parties * (encoded + mpmath.mpf(1) / 2 + 21) + 3 * (precision.width - 1) // 2
 
 
-@given(PRECISIONS)
-def test_the_scale_is_the_largest_that_fits_the_modulus(precision):
+KNOWN = [
+    Precision(ring, parties, dim, reach, 30)
+    for ring in RINGS
+    for parties, dim, reach in ((3, 1, Fraction(1)), (15, 10**6, Fraction(3, 4)), (100, 10**5, Fraction(51, 100)))
+]
+
+
+def _check_scale(precision: Precision) -> None:
     half = mpmath.mpf(precision.ring.modulus) / 2
     with mpmath.workdps(60):
         if precision.scale_bits > 0:
@@ -42,8 +48,7 @@ def test_the_scale_is_the_largest_that_fits_the_modulus(precision):
         assert _largest(precision, max(precision.scale_bits, 0) + 1) > half * (1 - mpmath.mpf("2e-5"))
 
 
-@given(PRECISIONS.filter(lambda precision: precision.scale_bits > 0))
-def test_the_error_is_the_sum_of_its_parts_rounded_up(precision):
+def _check_error(precision: Precision) -> None:
     n, degree = precision.num_parties, precision.ring.degree
     with mpmath.workdps(60):
         # two-sided Gaussian tail in each of the entries of all ciphertexts, 2^-64 in all
@@ -56,6 +61,22 @@ def test_the_error_is_the_sum_of_its_parts_rounded_up(precision):
         least = (noise + n * degree / 2) / mpmath.mpf(2) ** precision.scale_bits + transforms
         error = mpmath.mpf(precision.error.numerator) / precision.error.denominator
         assert least <= error <= least * mpmath.mpf("1.01") + transforms
+
+
+@pytest.mark.parametrize("precision", KNOWN)
+def test_scale_and_error_at_known_sizes(precision):
+    _check_scale(precision)
+    _check_error(precision)
+
+
+@given(PRECISIONS)
+def test_the_scale_is_the_largest_that_fits_the_modulus(precision):
+    _check_scale(precision)
+
+
+@given(PRECISIONS.filter(lambda precision: precision.scale_bits > 0))
+def test_the_error_is_the_sum_of_its_parts_rounded_up(precision):
+    _check_error(precision)
 
 
 @pytest.mark.parametrize("values", [3, 4, 7, 101])
