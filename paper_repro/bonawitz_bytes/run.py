@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from paper_repro.results import Ours, Progress
@@ -71,4 +71,9 @@ def _bytes_of_plan(parties: int, dim: int, bits: int) -> int:
     return plan.bytes_up + plan.bytes_down
 
 
-_METHODS = {"formula": _formula, "messages": _messages, "megabytes": _megabytes, "played": _played}
+_METHODS: dict[str, Callable[..., Ours]] = {
+    "formula": _formula,
+    "messages": _messages,
+    "megabytes": _megabytes,
+    "played": _played,
+}
