@@ -1,0 +1,1 @@
+"""Gaussian noise from the normal law itself, and from the classical formula."""
