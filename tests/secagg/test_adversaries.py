@@ -19,6 +19,7 @@ from secagg import (
     PlainSum,
     SecAgg,
     SecAggPlus,
+    ThresholdSum,
     TooFewSurvivorsError,
     simulate,
 )
@@ -31,7 +32,13 @@ MASKED = {
     "graph": SecAggPlus.plan(7, 3, 8, adversary="semi_honest", corrupt=0.0, dropout=0.3),
     "semi-malicious": SecAggPlus.plan(7, 3, 8, adversary="semi_malicious", corrupt=0.0, dropout=0.2),
 }
-PLANS = {"plain": PlainSum.plan(4, 3, 8), "bfv": BFVSum.plan(4, 3, 8, dropout=0.25), **MASKED}
+PLANS = {
+    "plain": PlainSum.plan(4, 3, 8),
+    "bfv": BFVSum.plan(4, 3, 8, dropout=0.25),
+    "public": BFVSum.plan(4, 3, 8, key="public", dropout=0.25),
+    "threshold": ThresholdSum.plan(6, 3, 8, threshold=5, corrupt=0.0, dropout=0.2),
+    **MASKED,
+}
 KINDS = ["forged", "copied", "aliased", "replayed"]
 ATTACKS = {
     "tampering": lambda plan: Tampering(plan.rounds[-1], parties=[1]),
@@ -44,7 +51,7 @@ ATTACKS = {
 }
 ABSENT = {
     "plain": {"earlier", "same task", "split view", "greedy", *KINDS},
-    "bfv": {"same task", "split view", "greedy", *KINDS},
+    **{name: {"same task", "split view", "greedy", *KINDS} for name in ("bfv", "public", "threshold")},
 }
 
 
@@ -113,8 +120,8 @@ def test_whose_message_is_changed_drops_out_alone(name, how, direction):
         adversary = Tampering(current, how, place, direction, [1])
         outcome = attacked(plan, adversary)
         refusals = adversary.report.refusals
-        if direction == "down" and number == len(plan.rounds) - 1 and name in MASKED:
-            assert not refusals, "the last round ends at the server"
+        if direction == "down" and number == len(plan.rounds) - 1 and name not in ("plain", "bfv"):
+            assert not refusals, "the last round ends at the server, or at an opener"
             continue
         assert refusals
         assert {refusal.round for refusal in refusals} == {current}
@@ -286,6 +293,17 @@ def test_sybils_read_nothing(name, kind):
                 assert victim not in outcome
 
 
+@given(st.data())
+def test_sybils_with_drop_outs(data):
+    plan = MASKED[data.draw(st.sampled_from(sorted(MASKED)))]
+    party = st.integers(0, plan.num_parties - 1)
+    victim, kind = data.draw(party), data.draw(st.sampled_from(KINDS))
+    adversary = Sybil(victim, kind, data.draw(st.none() | party.filter(lambda one: one != victim)))
+    attacked(plan, adversary, dropouts=data.draw(gone_of(plan)))
+    if kind != "forged" or plan.adversary == "malicious":
+        assert adversary.report.opened == {}
+
+
 # Settings
 
 
@@ -332,7 +350,7 @@ def test_settings_that_are_not_the_plans(adversary):
 
 
 def test_resealed_messages_need_digests_without_a_key():
-    for name in ("plain", "bfv"):
+    for name in ("plain", "bfv", "public", "threshold"):
         with pytest.raises(ParameterError, match="masked sum"):
             attacked(PLANS[name], Tampering("masked_input", resealed=True))
 

@@ -248,6 +248,20 @@ def test_a_sum_that_does_not_verify_is_opened_by_the_next_or_by_nobody():
         simulate(plan, vectors, adversary=without(range(4)))
 
 
+def test_a_sum_for_an_opener_goes_over_the_wire_too():
+    plan = BFVSum.plan(4, 3, 8, key="public")
+    vectors, wire = vectors_of(plan, 1), Wire(lambda one: [one])
+    assert simulate(plan, vectors, adversary=wire).total.tolist() == exact_sum(vectors)
+    assert [(one.src, one.dst) for one in wire.letters] == [
+        *((party, "server") for party in range(4)),
+        ("server", "opener"),
+    ]
+    wire = Wire(lambda one: [replace(one, payload=one.payload[:-1])] if one.dst == "opener" else [one])
+    with pytest.raises(TooFewSurvivorsError, match="nobody is left"):
+        simulate(plan, vectors, adversary=wire)
+    assert [refusal.who for refusal in wire.report.refusals] == ["opener"]
+
+
 def test_a_forged_sum_is_refused_by_all_who_open_it():
     """The server has the keys of its links: what it says is authentic, and the tag finds that it is no sum."""
     plan = BFVSum.plan(4, 3, 8)
