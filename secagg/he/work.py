@@ -139,13 +139,15 @@ class BFVSealer:
 
     def seal(self, vector: NDArray[np.uint64], progress: Progress) -> bytes:
         """Pack, pad, tag and encrypt."""
-        layout, chunks = self._layout, self._layout.chunks
-        blobs = []
+        return join_blobs(self._sealed(vector, progress))
+
+    def _sealed(self, vector: NDArray[np.uint64], progress: Progress) -> Iterator[bytes]:
+        """The ciphertexts, one at a time."""
+        chunks = self._layout.chunks
         for chunk in range(chunks):
-            sealed = self._tag.seal(layout.slots(vector, chunk), chunk=chunk, party=self._party)
-            blobs.append(self._encryptor.encrypt(sealed))
+            slots = self._layout.slots(vector, chunk)
+            yield self._encryptor.encrypt(self._tag.seal(slots, chunk=chunk, party=self._party))
             _report(progress, chunk + 1, chunks)
-        return join_blobs(blobs)
 
 
 @final

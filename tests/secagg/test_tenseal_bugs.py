@@ -5,17 +5,24 @@ If one of the first halves fails one day, TenSEAL was mended, and the test may g
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tenseal as ts
 import tenseal.sealapi as sa
 
-from secagg import BFVSum, CapacityError, DecodeError
-from secagg.he.seal import _load, _save
+from secagg import BFVSum, CapacityError, DecodeError, LocalProtocolError, ParameterError, PeerProtocolError
+from secagg.envelope import Kind
+from secagg.he.seal import Decryptor, _load, _save, backend
+from secagg.he.work import join_blobs, split_blobs
+from secagg.masking.packing import pack_set
 from tests.secagg.wires import Network, vectors_of
 
 PLAIN_MODULUS = 1032193
 PLAN = BFVSum.plan(3, 4, 8)
+PUBLIC = BFVSum.plan(3, 4, 8, key="public")
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +38,15 @@ def test_a_public_context_still_decrypts_there_and_the_server_has_no_key_here():
     plain, encoder = sa.Plaintext(), sa.BatchEncoder(context.seal_context().data)
     context.data.decryptor().decrypt(vector.ciphertext()[0], plain)
     assert encoder.decode_uint64(plain)[:3] == [1, 2, 3]
-    server_keys = PLAN.keygen().server
-    assert set(type(server_keys).__slots__) == {"session", "link_keys"}
+    # the server's keys have no ciphertext key of any kind, and those of parties under a public key none that decrypts
+    assert set(type(PLAN.keygen().server).__slots__) == {"session", "link_keys"}
+    keys = PUBLIC.keygen()
+    assert set(type(keys.server).__slots__) == {"session", "link_keys", "opener_key"}
+    with pytest.raises(DecodeError):
+        Decryptor(backend(PUBLIC.plain_modulus, PUBLIC.ring), keys.clients[0].public_key)
+    client = PUBLIC.client(0, keys=keys.clients[0])
+    assert client._reader is None
+    assert not hasattr(client._work._encryptor, "_decryptor")
 
 
 def test_sums_over_two_keys_are_garbage_there_and_refused_here(contexts):
@@ -100,3 +114,75 @@ def test_a_seeded_generator_repeats_itself_there_and_is_never_set_here():
     same = np.tile(vectors_of(PLAN, seed=0)[0], (3, 1))
     bodies = [Network.started(PLAN, same, keys).body(0) for _ in range(2)]
     assert bodies[0] != bodies[1]
+
+
+def test_a_sum_changes_what_is_added_there_and_not_here():
+    context = ts.context(ts.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40, 60])
+    context.global_scale = 2**40
+    product = ts.ckks_vector(context, [1.0]) * ts.ckks_vector(context, [1.0])
+    operand = ts.ckks_vector(context, [1.0])
+    primes = operand.ciphertext()[0].coeff_modulus_size()
+    _ = product + operand
+    assert operand.ciphertext()[0].coeff_modulus_size() == primes - 1
+    for plan in (PLAN, PUBLIC):
+        vectors = vectors_of(plan, seed=0)
+        given, network = vectors.copy(), Network.started(plan, vectors)
+        base = backend(plan.plain_modulus, plan.ring)
+        left, right = (base.load(blob, plan.ring.sent_bytes) for blob in _blobs(network, 2))
+        before = _save(right)
+        base.add(left, right)
+        assert _save(right) == before
+        assert np.array_equal(vectors, given)
+
+
+def _blobs(network: Network, parties: int) -> list[bytes]:
+    """The first ciphertexts of some parties."""
+    return [next(split_blobs(network.body(party), network.plan.chunks)) for party in range(parties)]
+
+
+def test_noise_beyond_the_room_is_garbage_there_and_no_sum_here():
+    context = ts.context(ts.SCHEME_TYPE.BFV, 4096, plain_modulus=PLAIN_MODULUS)
+    two = ts.bfv_vector(context, [2])
+    assert (two * two * two).decrypt() != [8]
+    # nothing multiplies here; a server that adds a ciphertext to itself until its noise is beyond all room is found
+    for plan in (PLAN, PUBLIC):
+        network = Network.started(plan, vectors_of(plan, seed=0))
+        base = backend(plan.plain_modulus, plan.ring)
+        total = base.load(_blobs(network, 1)[0], plan.ring.sent_bytes)
+        for _ in range(20):
+            base.add(total, base.load(base.save(total), plan.ring.full_bytes))
+        reader = PUBLIC.opener(keys=network.keys.opener) if plan is PUBLIC else network.clients[0]
+        body = pack_set([True] * 3) + join_blobs([base.save(total)])
+        channel = (reader if plan is PUBLIC else reader._reader)._channel
+        reader.receive(channel.wrap(Kind.SUM, body), "server")
+        with pytest.raises(DecodeError, match="did not verify"):
+            reader.result()
+    # and no plan is made, nor party added, beyond the room
+    with pytest.raises(CapacityError):
+        BFVSum.plan(382, 1, 32)
+    with pytest.raises(PeerProtocolError):
+        network.server.receive(network.up[0], 3)
+
+
+def test_a_context_hands_its_key_on_there_and_keys_are_written_only_where_that_is_said_here():
+    context = ts.context(ts.SCHEME_TYPE.BFV, 4096, plain_modulus=PLAIN_MODULUS)
+    copied = ts.context_from(context.serialize(save_secret_key=True))
+    assert ts.bfv_vector_from(copied, ts.bfv_vector(context, [1, 2, 3]).serialize()).decrypt() == [1, 2, 3]
+    for plan in (PLAN, PUBLIC):
+        keys = plan.keygen()
+        for held in (keys, *keys.clients, keys.server):
+            with pytest.raises(LocalProtocolError):
+                pickle.dumps(held)
+        assert type(keys.clients[0]).from_secret_bytes(keys.clients[0].secret_bytes()) == keys.clients[0]
+
+
+def test_keys_and_messages_of_other_parameters_are_refused():
+    for plan, other in ((PLAN, BFVSum.plan(3, 5, 8)), (PUBLIC, BFVSum.plan(3, 5, 8, key="public"))):
+        keys = plan.keygen()
+        network = Network.started(plan, vectors_of(plan, seed=0), keys)
+        server = other.server(keys=keys.server)  # the same session and links, and another plan
+        server.start()
+        with pytest.raises(DecodeError, match="another plan"):
+            server.receive(network.up[0], 0)
+        with pytest.raises(ParameterError, match="key of this plan"):
+            replace(plan, num_parties=400, min_survivors=400).client(0, keys=keys.clients[0])
