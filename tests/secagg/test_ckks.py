@@ -17,6 +17,7 @@ from dpkit.entropy import seeded
 from dpkit.errors import DPKitError
 from dpkit.federated import private_mean
 from secagg import (
+    BFVSum,
     CapacityError,
     DecodeError,
     FixedPoint,
@@ -101,7 +102,7 @@ def test_error_bound_holds_at_the_extremes(error, sign):
 
 @pytest.mark.parametrize("error", [LOOSE, TIGHT])
 def test_no_sum_wraps_at_the_largest_coefficients(error):
-    # clip of 1 makes the power of two below the modulus as full as it gets only by chance; this one fills it
+    # the scale is a power of two, so how full the modulus gets hangs on clip; this one fills it
     best = max(np.linspace(0.51, 1.0, 50), key=lambda clip: _fill(CKKSSum.plan(12, 4096, clip=clip, error=12 * error)))
     plan = CKKSSum.plan(12, 4096, clip=best, error=12 * error)
     assert _fill(plan) > 0.95
@@ -425,7 +426,8 @@ def test_keys_are_checked(plan, network):
         with pytest.raises(ParameterError):
             plan.server(keys=bad)
     other = CKKSSum.plan(5, 5000, clip=1.0, error=TIGHT).keygen().clients[0].secret_key
-    for secret in (other, b"", keys.clients[0].secret_key[:-1]):
+    exact = BFVSum.plan(5, 10, 8).keygen().clients[0].secret_key
+    for secret in (other, exact, b"", keys.clients[0].secret_key[:-1]):
         with pytest.raises(ParameterError):
             plan.client(0, keys=replace(keys.clients[0], secret_key=secret))
     with pytest.raises(ParameterError):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import mpmath
 import numpy as np
 import pytest
+import tenseal.sealapi as sealapi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -215,8 +216,6 @@ _GOOD: dict[str, bytes] = {}
 
 
 def test_a_seeded_generator_is_refused():
-    import tenseal.sealapi as sealapi
-
     ring = RINGS[0]
     parameters = sealapi.EncryptionParameters(sealapi.SCHEME_TYPE.CKKS)
     parameters.set_poly_modulus_degree(ring.degree)
@@ -248,8 +247,3 @@ def test_adding_leaves_the_right_operand_as_it_was(backend):
     assert backend.save(right) == before
     assert np.abs(cipher.decrypt(left) - 0.75).max() < 1e-8
     assert np.abs(cipher.decrypt(right) - 0.5).max() < 1e-8
-
-
-def test_there_is_no_public_key_to_export(backend):
-    assert not hasattr(backend, "new_public_key")
-    assert backend.context.first_context_data().parms().poly_modulus_degree() == backend.ring.degree
