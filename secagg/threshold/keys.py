@@ -23,6 +23,7 @@ SERVER = (1 << 32) - 1
 class ThresholdKeys:
     """What a party holds: of one session, and used once.
 
+    Two sessions of the same keys, one after a crash, say, could be asked for two sums: who crashed has dropped out.
     The session and the public keys must have reached the party over a channel that the server cannot change: with other
     keys in the roster, the server would be the holder of the shares.
 

@@ -137,7 +137,7 @@ def open_total(
             progress(end, packing.chunks)
     if largest > survivors * ((1 << packing.value_bits) - 1) or values[packing.dim :].any():
         raise DecodeError(_UNVERIFIED)
-    return values[: packing.dim].copy()
+    return values[: packing.dim]
 
 
 def _blocks(packing: Packing) -> list[tuple[int, int]]:

@@ -18,10 +18,9 @@ most twice: 3(t - A) <= 2h. With
 
 .. math:: 3 t > 2 n + A
 
-that is impossible: whoever is used at all is used by the same points, so their lists have the same honest parties U,
-all w_i are equal over U and zero elsewhere, and the one thing that is known is the sum over U. It takes t answers to
-lists with these honest parties, of which t - A are honest parties', and a list has n - D parties or more: the sum has
-the secrets of at least n - D - A honest ones.
+that is impossible: whoever uses points at all uses the same ones. So the lists told there have the same honest parties,
+U, and w_i is one number over U, zero elsewhere. Two such sums would have a combination that is none: the one thing that
+is known is the sum over one U. A list has n - D parties or more, so U has n - D - A or more.
 
 2t > n + A rules out two lists with t answers each, and is not enough for lists of any length: three lists that are
 answered by some parties each, "all", "one half" and "the other half", give a combination of two sums, more than one
@@ -233,10 +232,8 @@ def packing(num_parties: int, dim: int, value_bits: int) -> Packing:
         room = (Q >> (fields * width)) // _MARGIN - limit
         if room < 0:
             break
-        # the largest cut with n·2^cut / 2 <= room
-        found = Packing(
-            n, entries, bits, width, fields, (2 * room // n).bit_length() - 1 if 2 * room >= 2 * n else 0, limit
-        )
+        # the largest cut for which n·⌊2^cut / 2⌋ <= room
+        found = Packing(n, entries, bits, width, fields, (room // n).bit_length(), limit)
         if best is None or found.input_bytes < best.input_bytes:
             best = found
     if best is None:

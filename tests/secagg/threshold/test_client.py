@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -193,6 +195,18 @@ def test_the_input_is_forgotten_when_it_is_sent(play):
     assert play.clients[0]._input is not None
     play.answer()
     assert all(client._input is None for client in play.clients)
+
+
+def test_everything_that_is_drawn_is_drawn_apart(play):
+    """The nonce is sent in the clear: nothing else may follow from it, nor from another session or plan."""
+    client = play.clients[0]
+    seed, purposes = client._seed, (b"nonce", b"secret", b"noise", b"shares")
+    drawn = [client._derived(purpose) for purpose in purposes]
+    assert body_of(play.start().sent[0])[:32] == drawn[0]
+    for other in (Play(seed=1), Play(replace(PLAN, corrupt=0.0))):
+        other.clients[0]._seed = seed
+        drawn += [other.clients[0]._derived(purpose) for purpose in purposes]
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_progress_is_told(play):

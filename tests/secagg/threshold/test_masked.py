@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mpmath
 import numpy as np
 import pytest
@@ -48,10 +50,10 @@ def test_sums_open_exactly(n, more, dim, bits, seed):
     assert opened.tolist() == vectors.sum(axis=0).tolist()
 
 
-@pytest.mark.parametrize("coefficient", [0, 1, 2047, 4095])
-def test_a_coefficient_is_what_the_page_says(coefficient):
+@pytest.mark.parametrize(("coefficient", "cut"), [(0, 0), (1, 1), (2047, 0), (4095, 34)])
+def test_a_coefficient_is_what_the_page_says(coefficient, cut):
     """One coefficient of the second chunk, by the schoolbook and with Python's integers."""
-    plan = packing(15, 30_000, 16)
+    plan = replace(packing(15, 30_000, 16), cut=cut)
     vector = np.random.default_rng(0).integers(0, 1 << 16, plan.dim, dtype=np.uint64)
     body = mask_input(vector, plan, session=SESSION, secret=SECRET, noise_key=bytes(32))
     sent = int(unpack_bits(body, plan.chunks * RING, plan.bits)[RING + coefficient])
@@ -95,6 +97,22 @@ def test_a_wrong_sum_of_secrets_does_not_open():
             open_total(total, plan, session=SESSION, secrets=wrong, survivors=4)
     with pytest.raises(DecodeError, match="did not verify"):
         open_total(total, plan, session=bytes(32), secrets=right, survivors=4)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_more_than_noise_beside_the_sum_does_not_open(sign):
+    plan = packing(5, 100, 16)
+    vectors, secrets, keys = _drawn(plan, 3, 0)
+    total = _sum(plan, vectors, secrets, keys)
+    for moved in (plan.delta // 4, 3 * plan.delta // 8):  # an eighth is planned for; a half would be another sum
+        with pytest.raises(DecodeError, match="did not verify"):
+            open_total(
+                (total + np.uint64(Q + sign * moved)) % np.uint64(Q),
+                plan,
+                session=SESSION,
+                secrets=sum(secrets),
+                survivors=3,
+            )
 
 
 def test_more_than_the_survivors_can_send_does_not_open():
