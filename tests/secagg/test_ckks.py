@@ -117,6 +117,18 @@ def _fill(plan: CKKSSum) -> float:
     return (largest + 1.5 * precision.width) / (precision.ring.modulus / 2)
 
 
+@pytest.mark.parametrize("error", [LOOSE, TIGHT])
+def test_every_length_around_a_chunk_is_opened(error):
+    degree = CKKSSum.plan(3, 1, clip=1.0, error=3 * error).values_per_chunk
+    for dim in (1, 2, 3, degree - 1, degree, degree + 1, 2 * degree, 2 * degree + 1):
+        plan = CKKSSum.plan(3, dim, clip=1.0, error=3 * error)
+        assert plan.chunks == -(-dim // degree)
+        vectors = reals(plan, dim)
+        total = simulate(plan, vectors).total
+        assert total.shape == (dim,)
+        assert off(total, vectors) <= plan.error_bound
+
+
 def test_a_vector_is_left_as_it_was_and_forgotten():
     plan = CKKSSum.plan(3, 100, clip=1.0, error=LOOSE)
     vectors = reals(plan, 1)
