@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 import secagg
 from secagg._rehearsal import Source
-from secagg.errors import CapacityError, ParameterError, TooFewSurvivorsError
+from secagg.api import ClientSession, Keys, ServerSession, SumProtocol
+from secagg.errors import CapacityError, DecodeError, ParameterError, TooFewSurvivorsError
+from secagg.masking.keys import KeyPair
 from secagg.testing import check_all
+from secagg.threshold.keys import ThresholdKeys, ThresholdServerKeys
 from secagg.threshold.plan import ThresholdSum
-from tests.secagg.threshold.sessions import PLAN, VECTORS
+from tests.secagg.threshold.sessions import PLAN, VECTORS, Play, refuses
 
 
 @pytest.mark.parametrize(
@@ -64,6 +67,38 @@ def test_totals_are_those_of_plain_sums(n, dim, bits, corrupt, seed):
     assert result.total.tolist() == secagg.simulate(secagg.PlainSum.plan(n, dim, bits), vectors).total.tolist()
     assert (result.bytes_up == plan.bytes_up).all()
     assert (result.bytes_down == plan.bytes_down).all()
+
+
+def test_a_plan_has_every_member_of_a_sum_protocol():
+    for name in (name for name in vars(SumProtocol) if not name.startswith("_")):
+        assert hasattr(PLAN, name), name
+    keys = PLAN.keygen()
+    for session, role in (
+        (PLAN.client(0, keys=keys.clients[0]), ClientSession),
+        (PLAN.server(keys=keys.server), ServerSession),
+    ):
+        assert [name for name in vars(role) if not name.startswith("_") and not hasattr(session, name)] == []
+
+
+def test_parties_that_make_their_own_keys_have_the_same_sum():
+    secrets, own, session = [bytes([k]) * 32 for k in range(1, 7)], bytes([9]) * 32, bytes(range(32))
+    roster, server = tuple(KeyPair(secret).public for secret in secrets), KeyPair(own).public
+    clients = tuple(ThresholdKeys(party, session, secret, roster, server) for party, secret in enumerate(secrets))
+    play = Play(keys=Keys(clients, ThresholdServerKeys(session, own, roster))).to_survivors().answer().close()
+    assert play.server.result().total.tolist() == VECTORS.sum(axis=0).tolist()
+
+
+def test_a_party_with_another_roster_is_not_understood():
+    """A server that put its own key into one party's roster is found out by the first message."""
+    keys = PLAN.keygen(Source(0, "keys"))
+    forged = (*keys.clients[1].roster[:5], KeyPair(bytes(32)).public)
+    clients = [*keys.clients]
+    clients[1] = replace(keys.clients[1], roster=forged)
+    play = Play(keys=replace(keys, clients=tuple(clients))).start()
+    refuses(play.server, play.sent[1], 1, DecodeError)
+    play.close(gone=[1])
+    with pytest.raises(DecodeError):
+        play.clients[1].receive(play.told[0], "server")
 
 
 def test_a_plan_says_what_holds():
