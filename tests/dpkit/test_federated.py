@@ -28,6 +28,7 @@ from dpkit.federated import noise_shares, share_step
 PLANS = {
     "plain": lambda parties, dim, bits=16: secagg.PlainSum.plan(parties, dim, bits),
     "bfv": lambda parties, dim, bits=16: secagg.BFVSum.plan(parties, dim, bits),
+    "bfv, for an opener": lambda parties, dim, bits=16: secagg.BFVSum.plan(parties, dim, bits, key="public"),
     "threshold": lambda parties, dim, bits=16: secagg.ThresholdSum.plan(
         parties, dim, bits, threshold=parties, corrupt=1.5 / parties, dropout=0.0
     ),

@@ -64,6 +64,7 @@ def test_whenever_each_of_three_drops_out_the_sum_is_exact_or_does_not_come(adve
 PROTOCOLS = {
     "plain": (2, PlainSum.plan),
     "encrypted": (3, BFVSum.plan),
+    "encrypted, for an opener": (3, lambda *size: BFVSum.plan(*size, key="public")),
     "masked": (3, lambda *size: masked(SecAgg, "semi_honest", *size)),
     "masked, malicious": (3, lambda *size: masked(SecAgg, "malicious", *size)),
     "graph": (5, lambda *size: masked(SecAggPlus, "semi_honest", *size)),

@@ -17,6 +17,7 @@ from secagg.he.seal import Decryptor, PublicEncryptor, backend
 from secagg.he.work import join_blobs, split_blobs
 from secagg.masking.packing import pack_set
 from secagg.onemessage import SumReader
+from secagg.testing import Case, failed_checks
 from tests.secagg.wires import Network, Stream, exact_sum, vectors_of
 
 UNVERIFIED = "the sum did not verify; it is not shown, and this session is over."
@@ -364,6 +365,11 @@ def test_impossible_plans_are_refused(arguments, options):
         BFVSum.plan(*arguments, key="public", **options)
     with pytest.raises(ParameterError):
         PublicBFVSum.plan(*arguments, **options)
+
+
+def test_the_kit_finds_nothing_but_randomness_that_is_not_ours():
+    failed = failed_checks(Case(lambda n, dim: BFVSum.plan(n, dim, 16, key="public", dropout=0.2)))
+    assert set(failed) == {"determinism"}
 
 
 def test_attributes_and_promise():
