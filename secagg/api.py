@@ -11,6 +11,7 @@ Rules of a session:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Literal, Protocol, TypeVar, final
@@ -154,7 +155,7 @@ class ServerSession(Protocol):
     def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
         """Take a message; returns the answers."""
 
-    def close_round(self) -> list[Outgoing]:
+    def close_round(self) -> Sequence[Outgoing]:
         """End the round with whoever has answered; returns the next messages."""
 
     def result(self) -> SumResult:

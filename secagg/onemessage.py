@@ -6,14 +6,14 @@ What a message's body holds is a protocol's own matter, behind small roles (:cla
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.api import Outgoing, State, SumProtocol, SumResult
+from secagg.api import Address, Outgoing, State, SumProtocol, SumResult
 from secagg.envelope import OVERHEAD, Channel, Kind
 from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, TooFewSurvivorsError
 from secagg.masking.packing import pack_set, set_bytes, unpack_set
@@ -242,6 +242,29 @@ class OneMessageClient(PartySession):
 
 
 @final
+class _Broadcast(Sequence[Outgoing]):
+    """One body for many, each in an envelope of its own."""
+
+    def __init__(self, channels: Mapping[Address, Channel], body: bytes) -> None:
+        self._channels, self._body = list(channels.items()), body
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    @overload
+    def __getitem__(self, place: int) -> Outgoing: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Outgoing]: ...
+
+    def __getitem__(self, place: int | slice) -> Outgoing | Sequence[Outgoing]:
+        if isinstance(place, slice):
+            return _Broadcast(dict(self._channels[place]), self._body)
+        dst, channel = self._channels[place]
+        return Outgoing(dst, channel.wrap(Kind.SUM, self._body))
+
+
+@final
 class OneMessageServer(SummingSession):
     """The server's side: ``start``, ``receive`` from each party, ``close_round``.
 
@@ -308,11 +331,12 @@ class OneMessageServer(SummingSession):
         self._bytes[0, party] = len(payload)
         return []
 
-    def close_round(self) -> list[Outgoing]:
+    def close_round(self) -> Sequence[Outgoing]:
         """End the round with whoever has sent.
 
         Returns:
-            The sum, to every survivor or to the opener.
+            The sum, to every survivor or to the opener; each message is made when it is taken, so that there is memory
+            for one of them at a time.
 
         Raises:
             TooFewSurvivorsError: fewer than ``min_survivors``; nothing is sent, and the round stays open.
@@ -331,9 +355,9 @@ class OneMessageServer(SummingSession):
         body = pack_set([party in self._survivors for party in range(self._plan.num_parties)]) + self._work.body()
         self._state = State.SUMMED
         if self._opener is not None:
-            return [Outgoing("opener", self._opener.wrap(Kind.SUM, body))]
+            return _Broadcast({"opener": self._opener}, body)
         self._bytes[1, survivors] = len(body) + OVERHEAD
-        return [Outgoing(party, self._channels[party].wrap(Kind.SUM, body)) for party in survivors]
+        return _Broadcast({party: self._channels[party] for party in survivors}, body)
 
     def result(self) -> SumResult:
         """The sum, where the server may read it.

@@ -175,7 +175,7 @@ class _Run:
             return self._clients[who]
         return self._opener if who == "opener" and self._opener is not None else self._server
 
-    def _say(self, messages: list[Outgoing]) -> None:
+    def _say(self, messages: Sequence[Outgoing]) -> None:
         """The server's messages go out."""
         for message in messages:
             if message.dst != "server":

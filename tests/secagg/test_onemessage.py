@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -334,3 +336,23 @@ def test_a_reader_has_one_attempt_even_if_it_is_interrupted():
         reader.result()
     with pytest.raises(LocalProtocolError, match="aborted: the sum did not verify"):
         reader.result()
+
+
+def test_a_sum_for_many_is_in_memory_once():
+    """What is sent to each is made when it is taken, and is the same each time."""
+    plan = PlainSum.plan(50, 20_000, 32)
+    network = Network.started(plan, np.zeros((50, 20_000), dtype=np.uint64))
+    for party, payload in enumerate(network.up):
+        network.server.receive(payload, party)
+    tracemalloc.start()
+    outgoing = network.server.close_round()
+    sizes = [len(message.payload) for message in outgoing]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(outgoing) == len(sizes) == 50
+    # 50 messages of 160 kB each would be 8 MB; a few copies of one are on the way at a time
+    assert peak < 6 * max(sizes)
+    assert [message.dst for message in outgoing] == list(range(50))
+    assert outgoing[3] == list(outgoing)[3]
+    assert list(outgoing[1:3]) == list(outgoing)[1:3]
+    assert outgoing[-1].dst == 49
