@@ -14,7 +14,7 @@ the adversary's `report`.
 :class:`Sybil`                puts keys into the roster that are another party's, or its own
 ============================  ====================================================================================
 
-All five change the wire only; what they get is what a plan's promise says that such a server gets.
+They read an input only from plans that do not promise to withstand them.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Tampering:
         direction: "up", to the server, or "down", to a party.
         parties: whose messages; None for everybody's.
         resealed: whether a changed message gets the digest that fits it. For masked sums, and bits of their bodies
-            ("flip") only. Their digests find accidents; a changed input is then a party's other input, and a changed
-            list another list: *the sum may be wrong*, as their promise says, and no more is read.
+            ("flip") only. Their digests find accidents; a changed input is then another input, and a changed list
+            another list: *the sum may be wrong*, which their promise leaves open.
 
     Raises:
         ParameterError: an argument is out of its domain.
@@ -158,9 +158,7 @@ class Replay:
             raise ParameterError(
                 "earlier='same_task' needs a plan with tasks, SecAgg or SecAggPlus; keys are used once."
             )
-        rounds = scene.plan.rounds if self.rounds is None else tuple(self.rounds)
-        for name in rounds:
-            _check_among("a round in rounds", name, scene.plan.rounds)
+        rounds = _check_rounds(self.rounds, scene.plan)
         parties = _check_parties(self.parties, scene.plan)
         old: dict[tuple[Any, ...], list[Letter]] = {}
         if self.earlier is not None:
@@ -199,7 +197,8 @@ class EquivocatingServer:
 
     Guarantee:
         It reads the victim's input where each half of the holders reaches the threshold, and nothing in plans against
-        servers that lie; held by ``test_a_split_view_opens_an_input_at_the_semi_honest_threshold_only``.
+        servers that lie; held by ``test_a_split_view_opens_an_input_at_the_semi_honest_threshold_only`` and
+        ``test_no_split_opens_an_input_where_the_list_is_signed``.
 
     Args:
         victim: whose input is wanted.
@@ -331,6 +330,17 @@ def _check_parties(parties: Any, plan: SumProtocol) -> frozenset[int]:
     except TypeError:
         raise ParameterError(f"parties must be listed, or None, got {type(parties).__name__}.") from None
     return frozenset(check_integer("a party", one, at_least=0, at_most=plan.num_parties - 1) for one in listed)
+
+
+def _check_rounds(rounds: Any, plan: SumProtocol) -> tuple[str, ...]:
+    """Rounds of the plan; all of them for None."""
+    try:
+        listed = tuple(plan.rounds if rounds is None else rounds)
+    except TypeError:
+        raise ParameterError(f"rounds must be listed, or None, got {type(rounds).__name__}.") from None
+    for name in listed:
+        _check_among("a round", name, plan.rounds)
+    return listed
 
 
 def _layout(plan: SumProtocol, what: str) -> Layout:

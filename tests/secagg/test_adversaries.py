@@ -335,6 +335,8 @@ def test_settings_out_of_their_domain(make):
         Tampering("unmask", parties=[5]),
         Tampering("unmask", parties=3),
         Replay(rounds=["shuffle"]),
+        Replay(rounds="unmask"),
+        Replay(rounds=3),
         Replay(parties=[-1]),
         EquivocatingServer(5),
         EquivocatingServer(1, [5]),
