@@ -55,10 +55,13 @@ def scale_mod(vector: NDArray[np.uint64], scalar: int, modulus: int) -> NDArray[
 
 
 class Blinds(Protocol):
-    """Where the parties' blinds come from, if not all from the group key."""
+    """Tag blinds and pads that do not follow from the group key, but from keys of the parties."""
 
-    def sum(self, purpose: str, chunk: int, parties: list[int]) -> int:
-        """The sum modulo t of the blinds that `parties` have for a purpose in a chunk."""
+    def tag(self, chunk: int, parties: list[int]) -> int:
+        """The sum modulo t of the tag blinds that `parties` have in a chunk."""
+
+    def pad(self, chunk: int, parties: list[int], slots: int) -> NDArray[np.uint64]:
+        """The sum modulo t of the pads that `parties` have in a chunk, slot by slot, shape ``(slots,)``."""
 
 
 @final
@@ -78,7 +81,7 @@ class SumTag:
         modulus: t, prime, below 2**41.
         num_parties: blinds of one chunk.
         slots: values of one chunk.
-        blinds: the parties' blinds, where they do not follow from the group key.
+        blinds: tag blinds and pads of the parties, where they do not follow from the group key.
     """
 
     __slots__ = ("_blinds", "_keys", "_modulus", "_num_parties", "_slots")
@@ -145,13 +148,15 @@ class SumTag:
 
     def _pad(self, chunk: int, parties: list[int]) -> NDArray[np.uint64]:
         """γ_j Σ_i β_i mod t."""
+        if self._blinds is not None:
+            return self._blinds.pad(chunk, parties, self._slots)
         blind = self._blind("pad blinds", chunk, parties)
         return scale_mod(self._stream("pad factors", chunk, self._slots), blind, self._modulus)
 
     def _blind(self, purpose: str, chunk: int, parties: list[int]) -> int:
         """The sum of the parties' blinds mod t."""
         if self._blinds is not None:
-            return self._blinds.sum(purpose, chunk, parties)
+            return self._blinds.tag(chunk, parties)
         blinds = self._stream(purpose, chunk, self._num_parties)
         return sum(int(value) for value in blinds[parties]) % self._modulus
 

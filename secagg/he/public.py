@@ -107,8 +107,8 @@ class PublicBFVSum(BFVPlan):
             f"one from each announced party is found by a tag (chance that a forgery passes at most 2^-{bits}), and no "
             f"sum of fewer than {self.min_survivors} inputs is opened. If k clients help a lying server, at least "
             f"{self.min_survivors} - k other vectors are still in what is opened, once each, with anything of theirs "
-            "added; and whether the opener opens anything tells them one bit, which they can make hang on one party's "
-            "vector. A sum decrypts wrongly with a chance of at most 2^-64, and is then not opened. The server learns "
+            "added; and whether the opener opens it tells them one bit, which hangs on that sum and on encryption "
+            "noise, and not on one party's vector alone. A sum decrypts wrongly with a chance of at most 2^-64, and is then not opened. The server learns "
             "who took part. A client can enter any vector of the planned range. Keys are for one session: never use "
             "them for a second one."
         )
