@@ -1,0 +1,1 @@
+"""Private prefix sums: how much noise a tree, a square root, its bands and a few buffers leave in them."""
