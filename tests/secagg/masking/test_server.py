@@ -733,7 +733,7 @@ def traced():
     gc.enable()
 
 
-@pytest.mark.timeout(1800)  # for the deep profile: three minutes of one core
+@pytest.mark.timeout(1800)  # for the deep profile: four minutes of one core
 @pytest.mark.usefixtures("traced")
 def test_many_changed_messages_end_in_typed_errors_and_change_nothing(stations):
     """As many as the profile says, 10^6 in the deep one: true messages with some bytes changed, cut, or spliced.
