@@ -1,0 +1,1 @@
+"""How many neighbours a party of SecAgg+ needs, and how many shares open a secret."""
