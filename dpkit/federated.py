@@ -303,6 +303,11 @@ def _check_parties(
         raise ParameterError(f"clip must be a FlatClip, or None for Bounded sums, got {type(clip).__name__}.")
     if not hasattr(plan, "min_honest"):
         raise ParameterError(f"plan must be a plan of secagg, got {type(plan).__name__}; for example BFVSum.plan(...).")
+    if hasattr(plan, "error_bound"):
+        raise ParameterError(
+            f"plan must sum integers exactly, got {type(plan).__name__}, whose totals are approximate: what is recorded "
+            "is the noise of exact shares; use BFVSum, ThresholdSum or a masked sum."
+        )
     if len(updates) != plan.num_parties:
         raise ParameterError(
             f"updates must hold one entry per party of the plan, {plan.num_parties}, got {len(updates)}."

@@ -1,4 +1,4 @@
-"""secagg: nobody sees a part. Protocols that open the sum of many parties' integer vectors, and nothing else.
+"""secagg: nobody sees a part. Protocols that open the sum of many parties' vectors, and nothing else.
 
 ::
 

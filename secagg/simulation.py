@@ -246,6 +246,10 @@ def _encoded(plan: SumProtocol, vectors: Any, codec: FixedPoint | None, entropy:
         raise ParameterError(f"vectors must have shape ({plan.num_parties}, {plan.dim}), got {rows.shape}.")
     if codec is None:
         return rows
+    if hasattr(plan, "error_bound"):
+        raise ParameterError(
+            f"codec must be None: {type(plan).__name__} takes reals as they are, and its total is real."
+        )
     if codec.value_bits != plan.value_bits or plan.wrap:
         raise ParameterError(
             f"codec must have the plan's value_bits, {plan.value_bits}, and the plan must not wrap, got "

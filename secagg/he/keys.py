@@ -137,8 +137,8 @@ class ClientKeys(_Held):
     """What one party holds, for one session only.
 
     The secret key and the group key are the same for all parties; the link key is shared with the server alone. There
-    is no public, relinearisation or Galois key: the modulus has a single prime, under which SEAL cannot make the latter
-    two, and the first is never made.
+    is no public, relinearisation or Galois key: none is ever made, and under the single prime of ``BFVSum`` SEAL could
+    not make the latter two.
 
     Args:
         party: whose keys these are.
