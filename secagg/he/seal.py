@@ -31,6 +31,9 @@ _ZSTD = 2
 _ZSTD_FRAME = bytes.fromhex("28b52ffd")
 """Magic of a zstd frame."""
 
+_DESCRIPTORS = Path("/proc/self/fd")
+"""Paths to open files, under which a file in memory has one too."""
+
 _SEAL_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, MemoryError)
 
 
@@ -56,13 +59,26 @@ def _sealapi() -> ModuleType:
     return module
 
 
+@lru_cache(maxsize=1)
+def _has_memory_files() -> bool:
+    """Whether there are files in memory, and paths that lead to them; not on every system, nor in every container."""
+    try:
+        handle = os.memfd_create("secagg")
+    except (AttributeError, OSError):
+        return False
+    try:
+        return (_DESCRIPTORS / str(handle)).exists()
+    finally:
+        os.close(handle)
+
+
 def _save(value: Any) -> bytes:
     """What SEAL writes for an object; it takes paths only, so the path leads to memory where there is a way."""
-    if not hasattr(os, "memfd_create"):
+    if not _has_memory_files():
         return _save_to_file(value)
     handle = os.memfd_create("secagg")
     try:
-        value.save(f"/proc/self/fd/{handle}")
+        value.save(str(_DESCRIPTORS / str(handle)))
         return os.pread(handle, os.fstat(handle).st_size, 0)
     finally:
         os.close(handle)
@@ -80,10 +96,10 @@ def _save_to_file(value: Any) -> bytes:
 def _load(value: Any, context: Any, blob: bytes) -> Any:
     """Read `blob` into a fresh SEAL object; the caller has checked its header."""
     try:
-        if hasattr(os, "memfd_create"):
+        if _has_memory_files():
             with os.fdopen(os.memfd_create("secagg"), "wb", buffering=0) as handle:
                 handle.write(blob)
-                value.load(context, f"/proc/self/fd/{handle.fileno()}")
+                value.load(context, str(_DESCRIPTORS / str(handle.fileno())))
         else:
             _load_from_file(value, context, blob)
     except _SEAL_ERRORS:

@@ -206,10 +206,30 @@ def test_what_encrypts_or_decrypts_is_not_written(side):
                 written(held)
 
 
+def _refused(*_):
+    raise OSError("not in this sandbox")
+
+
+NO_MEMORY = {
+    "no such call": lambda patch: patch.delattr(os, "memfd_create"),
+    "a call that is refused": lambda patch: patch.setattr(os, "memfd_create", _refused),
+    "no paths to descriptors": lambda patch: patch.setattr(seal, "_DESCRIPTORS", Path("/proc/nowhere/fd")),
+}
+
+
+@pytest.fixture(params=NO_MEMORY)
+def without_memory_files(request, monkeypatch):
+    seal._has_memory_files.cache_clear()
+    NO_MEMORY[request.param](monkeypatch)
+    assert not seal._has_memory_files()
+    yield
+    monkeypatch.undo()
+    seal._has_memory_files.cache_clear()
+
+
 @pytest.mark.parametrize("key", ["shared", "public"])
-def test_works_through_files_where_there_is_no_memfd(monkeypatch, tmp_path, key):
+def test_works_through_files_where_there_is_no_memfd(without_memory_files, monkeypatch, tmp_path, key):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.delattr(os, "memfd_create")
     seen = []
 
     def looked_at(folder):
