@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg import BFVSum, DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, PlainSum, State, simulate
+from secagg import (
+    BFVSum,
+    CapacityError,
+    DecodeError,
+    LocalProtocolError,
+    ParameterError,
+    PeerProtocolError,
+    PlainSum,
+    State,
+    simulate,
+)
 from secagg.envelope import Kind
 from secagg.he import ClientKeys, OpenerKeys, PublicBFVSum, PublicClientKeys, PublicServerKeys, ServerKeys
+from secagg.he.planner import MIN_TAG_BITS, tag_bits
 from secagg.he.rings import PUBLIC_RINGS
 from secagg.he.seal import Decryptor, PublicEncryptor, backend
 from secagg.he.work import join_blobs, split_blobs
@@ -370,6 +384,32 @@ def test_impossible_plans_are_refused(arguments, options):
 def test_the_kit_finds_nothing_but_randomness_that_is_not_ours():
     failed = failed_checks(Case(lambda n, dim: BFVSum.plan(n, dim, 16, key="public", dropout=0.2)))
     assert set(failed) == {"determinism"}
+
+
+@given(st.integers(3, 2**31))
+def test_a_forgery_passes_with_the_chance_that_is_said_and_the_opener_has_one_attempt(parties):
+    plan = BFVSum.plan(parties, 1, 1, key="public")
+    bits = tag_bits(parties, plan.ring)
+    chance = Fraction(3, plan.plain_modulus)
+    assert chance <= Fraction(1, 2**bits) < 2 * chance
+    assert bits >= MIN_TAG_BITS
+    assert f"at most 2^-{bits})" in plan.promise
+
+
+def test_sums_that_fit_no_ring_are_refused():
+    assert BFVSum.plan(512, 10, 31, key="public").ring is PUBLIC_RINGS[1]
+    for parties, bits in ((513, 31), (3, 39), (2**31, 10)):
+        with pytest.raises(CapacityError):
+            BFVSum.plan(parties, 10, bits, key="public")
+    with pytest.raises(CapacityError):
+        replace(BFVSum.plan(512, 10, 31, key="public"), num_parties=513)
+
+
+def test_sessions_are_not_written(network):
+    for session in (*network.wire.clients, network.opener):
+        for written in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError):
+                written(session)
 
 
 def test_attributes_and_promise():
