@@ -108,9 +108,9 @@ class PublicBFVSum(BFVPlan):
             f"sum of fewer than {self.min_survivors} inputs is opened. If k clients help a lying server, at least "
             f"{self.min_survivors} - k other vectors are still in what is opened, once each, with anything of theirs "
             "added; and whether the opener opens it tells them one bit, which hangs on that sum and on encryption "
-            "noise, and not on one party's vector alone. A sum decrypts wrongly with a chance of at most 2^-64, and is then not opened. The server learns "
-            "who took part. A client can enter any vector of the planned range. Keys are for one session: never use "
-            "them for a second one."
+            "noise, and not on one party's vector alone. A sum decrypts wrongly with a chance of at most 2^-64, and is "
+            "then not opened. The server learns who took part. A client can enter any vector of the planned range. "
+            "Keys are for one session: never use them for a second one."
         )
 
     @property
