@@ -1,0 +1,1 @@
+"""What it costs to sum models that nobody may see."""

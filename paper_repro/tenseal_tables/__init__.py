@@ -1,0 +1,1 @@
+"""How large TenSEAL's ciphertexts are, and how precise."""
