@@ -305,8 +305,7 @@ def _check_parties(
         raise ParameterError(f"plan must be a plan of secagg, got {type(plan).__name__}; for example BFVSum.plan(...).")
     if hasattr(plan, "error_bound"):
         raise ParameterError(
-            f"plan must sum integers exactly, got {type(plan).__name__}, whose totals are approximate, while what is "
-            "recorded is the noise of exact shares; use BFVSum, ThresholdSum or a masked sum."
+            f"plan must sum integers exactly, got {type(plan).__name__}; use BFVSum, ThresholdSum or a masked sum."
         )
     if len(updates) != plan.num_parties:
         raise ParameterError(
