@@ -29,6 +29,7 @@ from accountants import (
     calibrate,
     max_times,
 )
+from dpkit._plan_sum import add_plan_sum, plan_sum
 from dpkit._text import rounded_down, rounded_up
 from dpkit.errors import DPKitError, ParameterError
 
@@ -79,7 +80,7 @@ def _parser() -> _Parser:
     _add_epsilon(_command(commands, "epsilon", _epsilon, "what a sampled Gaussian costs"))
     _add_calibrate(_command(commands, "calibrate", _calibrate, "the least noise that meets a budget"))
     _add_steps(_command(commands, "steps", _steps, "the most steps within a budget"))
-    _add_plan_sum(_command(commands, "plan-sum", _plan_sum, "sum protocols side by side"))
+    add_plan_sum(_command(commands, "plan-sum", _plan_sum, "sum protocols side by side"))
     _add_demo(_command(commands, "demo", _demo, "ten parties train on MNIST; every sum is encrypted"))
     return parser
 
@@ -126,14 +127,6 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise-multiplier", type=float, required=True, help="standard deviation / clip")
     parser.add_argument("--epsilon", type=float, required=True)
     _add_terms(parser)
-
-
-def _add_plan_sum(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--parties", type=int, required=True)
-    parser.add_argument("--dim", type=int, required=True, help="entries of a vector")
-    parser.add_argument("--value-bits", type=int, required=True)
-    parser.add_argument("--dropout", type=float, default=0.1, help="share of the parties that may be lost")
-    parser.add_argument("--corrupt", type=float, default=0.1, help="share of the parties that may help the server")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -255,56 +248,7 @@ def _steps(options: argparse.Namespace) -> str:
 
 def _plan_sum(options: argparse.Namespace) -> str:
     """The ``plan-sum`` command."""
-    if not 0.0 <= options.dropout < 1.0:
-        raise ParameterError(f"dropout must lie in [0, 1), got {options.dropout!r}.")
-    plans: dict[str, Callable[[], secagg.SumProtocol]] = {
-        "PlainSum": lambda: secagg.PlainSum.plan(options.parties, options.dim, options.value_bits),
-        "BFVSum": lambda: secagg.BFVSum.plan(options.parties, options.dim, options.value_bits, dropout=options.dropout),
-        **_masked_plans(options),
-    }
-    facts: dict[str, Any] = {}
-    for name, build in plans.items():
-        try:
-            plan = build()
-            facts[name] = {
-                "bytes_up": plan.bytes_up,
-                "bytes_down": plan.bytes_down,
-                "rounds": len(plan.rounds),
-                "min_honest": plan.min_honest,
-                "promise": plan.promise,
-            }
-        except secagg.SecAggError as error:
-            facts[name] = {"refused": str(error)}
-    if all("refused" in row for row in facts.values()):
-        raise ParameterError(next(iter(facts.values()))["refused"])
-    lines = [
-        f"{options.parties} parties, {options.dim} values of {options.value_bits} bits, dropout {options.dropout:g}, "
-        f"corrupt {options.corrupt:g} (of the masked sums)"
-    ]
-    for name, row in facts.items():
-        refused = row.get("refused")
-        cost = f"refused: {refused}" if refused else _cost(row)
-        lines += [f"{name}: {cost}"] + ([] if refused else [f"    {row['promise']}"])
-    return _said(options, facts, "\n".join(lines))
-
-
-def _masked_plans(options: argparse.Namespace) -> dict[str, Callable[[], secagg.SumProtocol]]:
-    """The masked sums, for each server that they are made for."""
-    size = (options.parties, options.dim, options.value_bits)
-    share = {"corrupt": options.corrupt, "dropout": options.dropout}
-    lying: dict[str, Any] = {"adversary": "semi_malicious", "connected": True, **share}
-    return {
-        "SecAgg, semi-honest": lambda: secagg.SecAgg.plan(*size, adversary="semi_honest", **share),
-        "SecAgg, malicious": lambda: secagg.SecAgg.plan(*size, adversary="malicious", **share),
-        "SecAggPlus, semi-honest": lambda: secagg.SecAggPlus.plan(*size, adversary="semi_honest", **share),
-        "SecAggPlus, semi-malicious": lambda: secagg.SecAggPlus.plan(*size, **lying),
-    }
-
-
-def _cost(row: dict[str, Any]) -> str:
-    """What a sum takes, on one line."""
-    traffic = f"up {row['bytes_up']} B, down {row['bytes_down']} B a party"
-    return f"{traffic}, {row['rounds']} rounds, noise of {row['min_honest']} honest parties at least"
+    return _said(options, *plan_sum(options))
 
 
 def _demo(options: argparse.Namespace) -> str:

@@ -84,18 +84,6 @@ def test_no_step_at_all_is_an_answer(capsys):
     assert capsys.readouterr().out.startswith("0 steps keep epsilon <= 0.01 ")
 
 
-def test_plan_sum_shows_protocols_side_by_side(capsys):
-    assert main(["plan-sum", "--parties", "10", "--dim", "26010", "--value-bits", "16"]) == 0
-    text = capsys.readouterr().out
-    assert "PlainSum: up" in text
-    assert "BFVSum: up" in text
-
-
-def test_plan_sum_says_why_a_protocol_is_refused(capsys):
-    assert main(["plan-sum", "--parties", "100000", "--dim", "10", "--value-bits", "30"]) == 0
-    assert "BFVSum: refused" in capsys.readouterr().out
-
-
 def test_json_is_json_and_states_its_terms(capsys):
     noise = ["--noise-multiplier", "1e-300", "--sampling-prob", "1", "--steps", "1", "--delta", "1e-5", "--json"]
     assert main(["epsilon", *noise]) == 0
