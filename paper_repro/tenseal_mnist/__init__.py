@@ -1,0 +1,1 @@
+"""MNIST read by a network that sees ciphertexts only."""
