@@ -24,11 +24,11 @@ from secagg.prg import derive_key
 from secagg.session import PartySession, check_server
 from secagg.threshold.keys import SERVER, ThresholdKeys, link_key, pair_keys
 from secagg.threshold.masked import Progress, mask_input
-from secagg.threshold.messages import SEALED_BYTES, Kind, body_bytes, list_digest, unwrap, wrap
+from secagg.threshold.messages import Kind, body_bytes, list_digest, sealed_bytes, unwrap, wrap
 from secagg.threshold.noise import gaussian
 from secagg.threshold.parameters import Layout
 from secagg.threshold.ring import RING
-from secagg.threshold.sharing import PRIME, pack, share, unpack
+from secagg.threshold.sharing import PRIME, length, pack, share, unpack
 
 __all__ = ["ThresholdClient"]
 
@@ -70,7 +70,11 @@ class ThresholdClient(PartySession):
         self._expect(State.READY, "start is called once, after set_input")
         plan, nonce = self._layout.thresholds, self._derived(b"nonce")
         shares = share(
-            self._secret(), threshold=plan.threshold, num_holders=plan.num_parties, key=self._derived(b"shares")
+            self._secret(),
+            threshold=plan.threshold,
+            packed=plan.packed,
+            num_holders=plan.num_parties,
+            key=self._derived(b"shares"),
         )
         sealed = [
             seal_share(self._pairs[party], pack(row), sender=self._party, receiver=party, config=self._bound + nonce)
@@ -126,7 +130,7 @@ class ThresholdClient(PartySession):
         cut = set_bytes(self._layout.thresholds.num_parties)
         shared = self._read_set(body[:cut])
         dealers = [party for party in shared if party != self._party]
-        entry = KEY_BYTES + SEALED_BYTES
+        entry = KEY_BYTES + sealed_bytes(self._layout)
         if len(body) != cut + entry * len(dealers):
             raise DecodeError("the message does not hold a share of every party that shared.", peer="server")
         if self._party not in shared:
@@ -150,11 +154,11 @@ class ThresholdClient(PartySession):
     def _opened(self, dealer: int, entry: bytes) -> NDArray[np.uint32]:
         """The share that another party sealed for this one."""
         nonce, sealed = entry[:KEY_BYTES], entry[KEY_BYTES:]
-        packed = open_share(
+        opened = open_share(
             self._pairs[dealer], sealed, sender=dealer, receiver=self._party, config=self._bound + nonce
         )
         try:
-            return unpack(packed)
+            return unpack(opened, packed=self._layout.thresholds.packed)
         except DecodeError:
             raise DecodeError("a sealed share holds a number that is no share.", peer=dealer) from None
 
@@ -164,7 +168,7 @@ class ThresholdClient(PartySession):
         if self._party not in survivors or not set(survivors) <= set(self._held):
             raise PeerProtocolError("the survivors are not this party and others that shared with it.", peer="server")
         self._require_enough(len(survivors), "sent their masked inputs")
-        total = np.zeros(RING, dtype=np.int64)
+        total = np.zeros(length(self._layout.thresholds.packed), dtype=np.int64)
         for party in survivors:
             total += self._held[party]
         config = self._bound + self._derived(b"nonce") + list_digest(self._bound, body)

@@ -9,11 +9,13 @@ before header, length and HMAC are what they must be.
 
 ::
 
-    SHARES     nonce 32 ‖ for each other party, in order: its share, sealed, 8720
-    RELAY      set of the parties that shared ‖ for each of them but the reader, in order: nonce 32 ‖ sealed share 8720
+    SHARES     nonce 32 ‖ for each other party, in order: its share, sealed, z
+    RELAY      set of the parties that shared ‖ for each of them but the reader, in order: nonce 32 ‖ sealed share z
     INPUT      coefficients of all chunks, packed to the bit
     SURVIVORS  set of the parties whose input arrived
-    REVEAL     the sum of the survivors' shares, sealed, 8720
+    REVEAL     the sum of the survivors' shares, sealed, z
+
+z is :func:`sealed_bytes`: a share (:func:`secagg.threshold.sharing.share_bytes`) and a tag of 16 bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from secagg.errors import DecodeError
 from secagg.masking.keys import KEY_BYTES, SEAL_OVERHEAD
 from secagg.masking.packing import set_bytes
 from secagg.threshold.parameters import Layout
-from secagg.threshold.sharing import SHARE_BYTES
+from secagg.threshold.sharing import share_bytes
 
-__all__ = ["OVERHEAD", "SEALED_BYTES", "Kind", "body_bytes", "list_digest", "unwrap", "wrap"]
+__all__ = ["OVERHEAD", "Kind", "body_bytes", "list_digest", "sealed_bytes", "unwrap", "wrap"]
 
 _HEADER = struct.Struct("<4sBBH32sIQ")
 _MAGIC = b"SAGT"
@@ -38,9 +40,6 @@ _MAC_BYTES = 32
 
 OVERHEAD = _HEADER.size + _MAC_BYTES
 """Bytes of a message beside its body."""
-
-SEALED_BYTES = SHARE_BYTES + SEAL_OVERHEAD
-"""Length of a sealed share."""
 
 
 class Kind(IntEnum):
@@ -53,15 +52,20 @@ class Kind(IntEnum):
     REVEAL = 5
 
 
+def sealed_bytes(layout: Layout) -> int:
+    """Length of a sealed share."""
+    return share_bytes(layout.thresholds.packed) + SEAL_OVERHEAD
+
+
 def body_bytes(kind: Kind, layout: Layout) -> int:
     """Length of a body; of a relay's, if everybody shared: others are shorter."""
-    parties = layout.thresholds.num_parties
+    parties, sealed = layout.thresholds.num_parties, sealed_bytes(layout)
     return {
-        Kind.SHARES: KEY_BYTES + (parties - 1) * SEALED_BYTES,
-        Kind.RELAY: set_bytes(parties) + (parties - 1) * (KEY_BYTES + SEALED_BYTES),
+        Kind.SHARES: KEY_BYTES + (parties - 1) * sealed,
+        Kind.RELAY: set_bytes(parties) + (parties - 1) * (KEY_BYTES + sealed),
         Kind.INPUT: layout.packing.input_bytes,
         Kind.SURVIVORS: set_bytes(parties),
-        Kind.REVEAL: SEALED_BYTES,
+        Kind.REVEAL: sealed,
     }[kind]
 
 

@@ -1,28 +1,39 @@
 r"""Who must answer, and how integers stand in ring elements: functions of public numbers.
 
-**Thresholds.** Write n for the parties, A for the corrupt ones, D for those who drop out and t for the threshold of the
-shared secrets. Parties answer to lists of at least n - D survivors. An honest party answers once, but a server that
-lies may tell every party another list. Let f_i be the polynomials of the honest parties, h = n - A of them, with t - 1
-uniform coefficients each. The server and its A parties know f_i at A points, and of honest party x the sum of f_i(x)
-over the list U_x that x was told. All of it is linear, so it says something of Σ w_i f_i(0) if and only if there are
-numbers a_x with
+**Thresholds.** Write n for the parties, A for the corrupt ones, D for those who drop out, t for the threshold of the
+shared secrets and :math:`\ell` for `packed`, the coefficients of a secret that share a polynomial. Parties answer to
+lists of at least n - D survivors. An honest party answers once, but a server that lies may tell every party another
+list. Take one polynomial of each honest party i, :math:`f_i`, uniform among those of degree below t that have its
+coefficients as values at the points :math:`0, -1, \dots, 1 - \ell`; every other one has randomness of its own, and the
+same is true of it. The server and its A parties know f_i at A points, and of honest party x the sum of f_i(x) over the
+list U_x that x was told. All of it is linear, so it says something of :math:`\sum_{i, k} w_{ik} f_i(-k)` if and only if
+there are numbers a_x with
 
-.. math:: w_i \, \mathrm{ev}_0 + \sum_{x : i \in U_x} a_x \, \mathrm{ev}_x \in \langle \mathrm{ev}_c : c \text{
-    corrupt} \rangle \quad\text{for every honest } i.
+.. math:: \sum_{k < \ell} w_{ik} \, \mathrm{ev}_{-k} + \sum_{x : i \in U_x} a_x \, \mathrm{ev}_x
+    \in \langle \mathrm{ev}_c : c \text{ corrupt} \rangle \quad\text{for every honest } i,
 
-Any t evaluations at points are independent. So for each i, either all a_x in the sum are zero, and w_i = 0; or at least
-t - A of them are not. Say that i *uses* the points x with i in U_x and a_x ≠ 0. For two parties that use different
-points, both not none, the difference of their lines is of the same form, so three sets, the points that i uses, those
-that j uses, and those that just one of them uses, have t - A points or more each. Together they count every point at
-most twice: 3(t - A) <= 2h. With
+and otherwise what it sees is distributed alike whatever that number is; it may pick the lists one by one, by what it
+has seen. Any t evaluations at points are independent, so a line in which some w_ik or a_x is not zero has more than t
+points. At most :math:`\ell` of them are secret and A corrupt: at least :math:`t'' - A` have an honest x and an a_x ≠ 0,
+where :math:`t'' = t - \ell + 1`. Say that i *uses* these points. It uses none, and all its w_ik are zero, or t'' - A at
+least. For two parties that use different points, both not none, the difference of their lines is of the same form: so
+three sets, the points that i uses, those that j uses, and those that just one of them uses, have t'' - A points or more
+each. Together they count each of the h = n - A honest points at most twice: 3(t'' - A) <= 2h. With
 
-.. math:: 3 t > 2 n + A
+.. math:: 3 t'' > 2 n + A
 
 that is impossible: whoever uses points at all uses the same ones. So the lists told there have the same honest parties,
-U, and w_i is one number over U, zero elsewhere. Two such sums would have a combination that is none: the one thing that
-is known is the sum over one U. A list has n - D parties or more, so U has n - D - A or more.
+U. The difference of the lines of two of them has no honest point, and t'' > A, so it has no secret one either: w_ik is
+one number w_k for all i in U, and zero for all others. What is known is of the sums :math:`\sum_{i \in U} f_i(-k)`. Two
+such numbers over different lists would have a combination that is none, and all polynomials have the same lists: the
+server knows something of the sum of the secrets over one U, and of nothing else. A list has n - D parties or more, so U
+has n - D - A or more. It takes t answers to know the whole sum; :math:`t - \ell` answers and shares of the corrupt
+parties together say nothing of it, and the numbers between tell combinations of its coefficients.
 
-2t > n + A rules out two lists with t answers each, and is not enough for lists of any length: three lists that are
+The plan asks t answers for, and packs as many coefficients as that leaves room for, :math:`\ell = t - t'' + 1` with the
+least t'' that will do.
+
+2t'' > n + A rules out two lists with t'' answers each, and is not enough for lists of any length: three lists that are
 answered by some parties each, "all", "one half" and "the other half", give a combination of two sums, more than one
 sum of small secrets. Lists of n - D parties stop that one; we know of no attack then, and of no proof.
 
@@ -70,6 +81,7 @@ class Thresholds:
         min_survivors: n - D; parties answer to no shorter list.
         min_honest: n - D - A, honest inputs of any sum that can come out.
         corrupt: A.
+        packed: coefficients of a secret that share a polynomial.
     """
 
     num_parties: int
@@ -77,6 +89,12 @@ class Thresholds:
     min_survivors: int
     min_honest: int
     corrupt: int
+    packed: int
+
+    @property
+    def silent(self) -> int:
+        """So many answers, and shares of corrupt parties, together say nothing of a sum."""
+        return self.threshold - self.packed
 
 
 @final
@@ -156,7 +174,7 @@ def thresholds(num_parties: int, *, threshold: int, corrupt: float, dropout: flo
 
     Args:
         num_parties: n, 3 to 400.
-        threshold: t, answers that open a sum: 3t > 2n + A, t <= n - D.
+        threshold: t, answers that open a sum: 3t > 2n + A, t <= n - D. What it is beyond the least makes shares short.
         corrupt: fraction of the parties that are on the server's side, in [0, 1), floored to A.
         dropout: fraction of the parties that may drop out, in [0, 1), floored to D.
 
@@ -168,8 +186,8 @@ def thresholds(num_parties: int, *, threshold: int, corrupt: float, dropout: flo
 
     Example:
         >>> plan = thresholds(15, threshold=12, corrupt=0.1, dropout=0.2)
-        >>> plan.min_survivors, plan.min_honest
-        (12, 11)
+        >>> plan.min_survivors, plan.min_honest, plan.packed, plan.silent
+        (12, 11, 2, 10)
     """
     n = check_integer("num_parties", num_parties, at_least=3, at_most=MAX_HOLDERS)
     t = check_integer("threshold", threshold, at_least=2, at_most=n)
@@ -195,7 +213,7 @@ def thresholds(num_parties: int, *, threshold: int, corrupt: float, dropout: flo
             f"corrupt and dropout leave a sum of {max(alive - bad, 0)} honest inputs, and it must be at least 2; use "
             "more parties, or expect fewer drop-outs or corrupt parties."
         )
-    return Thresholds(n, t, alive, alive - bad, bad)
+    return Thresholds(n, t, alive, alive - bad, bad, t - least + 1)
 
 
 def packing(num_parties: int, dim: int, value_bits: int) -> Packing:

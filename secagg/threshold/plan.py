@@ -49,11 +49,12 @@ class ThresholdSum:
 
     Example:
         >>> plan = ThresholdSum.plan(15, 1_000_000, 16, threshold=12, corrupt=0.1, dropout=0.2)
-        >>> plan.min_survivors, plan.min_honest, plan.fields
-        (12, 11, 2)
+        >>> plan.min_survivors, plan.min_honest, plan.fields, plan.packed
+        (12, 11, 2, 2)
 
     References:
-        Lyubashevsky, Peikert & Regev 2010 (RLWE); Shamir 1979; docs/threshold.md for the format and for what holds.
+        Lyubashevsky, Peikert & Regev 2010 (RLWE); Shamir 1979; Blakley & Meadows 1984 (several secrets in a
+        polynomial); docs/threshold.md for the format and for what holds.
     """
 
     num_parties: int
@@ -84,7 +85,9 @@ class ThresholdSum:
             value_bits: bits of one entry; entries lie in ``[0, 2**value_bits)``. Sums do not wrap: send offset-encoded
                 integers, never residues (the sum of residues would tell how many were negative).
             threshold: t, answers that open a sum; ``3 * threshold > 2 * num_parties + A``, so that a server that tells
-                parties different lists of survivors opens one sum at most, and at most n - D.
+                parties different lists of survivors opens one sum at most, and at most n - D. The largest, n - D, has
+                the shortest messages; a smaller one opens the sum when more parties than D are gone at the end, and
+                with wrong answers among more than it takes.
             corrupt: fraction of the parties that may be on the server's side, in [0, 1), floored to A.
             dropout: fraction of the parties that may drop out, in [0, 1), floored to D.
 
@@ -114,9 +117,10 @@ class ThresholdSum:
         return (
             f"ThresholdSum: the server and up to {plan.corrupt} of {self.num_parties} parties together, whatever they "
             "do, learn one sum at most, who is in it, and who took part; it has the inputs of at least "
-            f"{plan.min_honest} honest parties, and no {self.threshold - 1} answers open it. Assumed: a roster of "
-            "public keys that reached every party over a channel that the server cannot change, keys that are used "
-            f"for one session only, and RLWE in dimension {RING} with a 60-bit modulus and noise of stddev 3.2: each "
+            f"{plan.min_honest} honest parties. It takes {self.threshold} answers; what {plan.silent} parties hold, "
+            "corrupt ones among them, says nothing of it. Assumed: a roster of public keys that reached every party "
+            "over a channel that the server cannot change, keys that are used for one session only, and RLWE in "
+            f"dimension {RING} with a 60-bit modulus and noise of stddev 3.2: each "
             "party's is 6.4, of which so much is left when the sums of secrets and of noise are known. The argument, "
             "in docs/threshold.md, holds for a list of survivors that does not hang on the masked inputs; for one that "
             "the server picks later it loses a factor of the number of such lists. Construction and code are our own, "
@@ -145,6 +149,11 @@ class ThresholdSum:
     def fields(self) -> int:
         """Entries of one coefficient."""
         return self.packing.fields
+
+    @property
+    def packed(self) -> int:
+        """Coefficients of a secret that share a polynomial: shares are so many times shorter."""
+        return self.thresholds.packed
 
     @property
     def chunks(self) -> int:
@@ -244,7 +253,7 @@ class ThresholdSum:
         return digest(
             "ThresholdSum",
             *(self.num_parties, self.dim, self.value_bits),
-            *(plan.threshold, plan.min_survivors, plan.min_honest, plan.corrupt),
+            *(plan.threshold, plan.min_survivors, plan.min_honest, plan.corrupt, plan.packed),
             *(how.width, how.fields, how.cut, how.limit),
             *(RING, Q, PRIME, BOUND),
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,14 @@ ELEMENT_BYTES = packed_bytes(2 * RING, _BITS)
 _BLOCK = 8  # elements at a time: what a step reads and writes stays in a core's own cache
 _DOMAIN = b"secagg v1 threshold ring"
 
-_TRANSFORMS = tuple(Transform(RING, prime, root) for prime, root in zip(PRIMES, ROOTS, strict=True))
 _MODULI = np.array(PRIMES, dtype=np.uint64)[:, None]
 _INVERSE = np.uint64(pow(PRIMES[0], -1, PRIMES[1]))
+
+
+@cache
+def _transforms() -> tuple[Transform, ...]:
+    """For each prime; their tables take longer to make than all of the package takes to import."""
+    return tuple(Transform(RING, prime, root) for prime, root in zip(PRIMES, ROOTS, strict=True))
 
 
 def forward(element: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -82,12 +88,12 @@ def forward(element: NDArray[np.uint64]) -> NDArray[np.uint64]:
     Raises:
         ParameterError: another shape or dtype, or a residue that is not below its prime.
     """
-    return _transformed(element, [t.forward for t in _TRANSFORMS])
+    return _transformed(element, [t.forward for t in _transforms()])
 
 
 def inverse(element: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Coefficients of elements, from their transformed values; arguments as in `forward`."""
-    return _transformed(element, [t.inverse for t in _TRANSFORMS])
+    return _transformed(element, [t.inverse for t in _transforms()])
 
 
 def _transformed(

@@ -19,7 +19,7 @@ from secagg.masking.packing import pack_set
 from secagg.session import SummingSession
 from secagg.threshold.keys import SERVER, ThresholdServerKeys, link_key, pair_keys
 from secagg.threshold.masked import Progress, add_input, open_total
-from secagg.threshold.messages import SEALED_BYTES, Kind, body_bytes, list_digest, unwrap, wrap
+from secagg.threshold.messages import Kind, body_bytes, list_digest, sealed_bytes, unwrap, wrap
 from secagg.threshold.noise import BOUND
 from secagg.threshold.parameters import Layout
 from secagg.threshold.ring import RING
@@ -149,15 +149,16 @@ class ThresholdServer(SummingSession):
         """What is kept of a message."""
         if kind is Kind.SHARES:
             others = [other for other in sorted(self._expected) if other != party]
+            size = sealed_bytes(self._layout)
             return bytes(body[:KEY_BYTES]), {
-                other: bytes(body[KEY_BYTES + place * SEALED_BYTES :][:SEALED_BYTES])
-                for place, other in enumerate(others)
+                other: bytes(body[KEY_BYTES + place * size :][:size]) for place, other in enumerate(others)
             }
         if kind is Kind.INPUT:
             self._masked = add_input(self._masked, body, self._layout.packing)
             return True
         config = self._bound + self._nonces[party] + list_digest(self._bound, self._set(self._survivors))
-        return unpack(open_share(self._pairs[party], bytes(body), sender=party, receiver=SERVER, config=config))
+        opened = open_share(self._pairs[party], bytes(body), sender=party, receiver=SERVER, config=config)
+        return unpack(opened, packed=self._layout.thresholds.packed)
 
     def _relay(self) -> list[tuple[int, bytes]]:
         """To everybody who shared, the shares that the others sealed for it."""
@@ -183,7 +184,7 @@ class ThresholdServer(SummingSession):
         """Take the mask off, with the first answers that give a sum."""
         for answers in self._choices():
             shares = np.stack([self._answers[party] for party in answers])
-            secrets = combine([party + 1 for party in answers], shares)
+            secrets = combine([party + 1 for party in answers], shares, packed=self._layout.thresholds.packed)
             if int(np.abs(secrets).max()) > BOUND * len(self._survivors):
                 continue
             try:

@@ -1,6 +1,7 @@
 """Slow, independent lattice arithmetic: sums by their definitions over integers, and the Gaussian law by mpmath."""
 
 import hashlib
+from fractions import Fraction
 from itertools import islice
 
 import mpmath
@@ -145,11 +146,30 @@ def sum_law(probabilities, parties):
     return law
 
 
-def shares(secret, threshold, num_holders, key):
-    """Shares of a secret: for each entry a list of the holders' values."""
+def shares(secret, threshold, packed, num_holders, key):
+    """Shares of a secret: for each polynomial a list of the holders' values."""
     plain = b"".join((s % 2**64).to_bytes(8, "little") for s in secret)
-    parts = (threshold.to_bytes(4, "little"), num_holders.to_bytes(4, "little"), plain)
-    own = masking.derived(key, b"", b"threshold coefficients", *parts)
-    free = masking.mask_entries(own, FIELD, count=(threshold - 1) * RING)
-    polynomials = [[s, *free[i::RING]] for i, s in enumerate(secret)]
-    return [[masking.evaluate(f, x, FIELD) for x in range(1, num_holders + 1)] for f in polynomials]
+    numbers = b"".join(number.to_bytes(4, "little") for number in (threshold, packed, num_holders))
+    own = masking.derived(key, b"", b"threshold residues", numbers, plain)
+    count, random = -(-len(secret) // packed), threshold - packed
+    drawn = masking.mask_entries(own, FIELD, count=random * count)
+    nodes = [*(-k for k in range(packed)), *range(1, random + 1)]
+    rows = [weights(nodes, x, FIELD) for x in range(1, num_holders + 1)]
+    out = []
+    for q in range(count):
+        own = secret[q * packed : (q + 1) * packed]
+        values = [*own, *[0] * (packed - len(own)), *drawn[q::count]]
+        out.append([sum(w * v for w, v in zip(row, values, strict=True)) % FIELD for row in rows])
+    return out
+
+
+def weights(nodes, target, prime):
+    """What the values of a polynomial at the nodes count for in its value at a target."""
+    out = []
+    for x in nodes:
+        fraction = Fraction(1)
+        for other in nodes:
+            if other != x:
+                fraction *= Fraction(target - other, x - other)
+        out.append(fraction.numerator * pow(fraction.denominator, -1, prime) % prime)
+    return out

@@ -12,13 +12,14 @@ from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerP
 from secagg.masking.keys import KeyPair, open_share, seal_share
 from secagg.masking.packing import pack_bits
 from secagg.threshold.keys import SERVER, pair_keys
-from secagg.threshold.messages import SEALED_BYTES, Kind, list_digest
+from secagg.threshold.messages import Kind, list_digest, sealed_bytes
 from secagg.threshold.noise import gaussian
 from secagg.threshold.ring import RING
 from secagg.threshold.sharing import PRIME, combine, unpack
 from tests.secagg.threshold.sessions import PLAN, VECTORS, Play, body_of, frozen, refuses
 
-ENTRY = 32 + SEALED_BYTES
+SEALED = sealed_bytes(PLAN._layout)
+ENTRY = 32 + SEALED
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def test_what_it_reveals_is_the_sum_of_the_survivors_shares_and_no_more(play):
     rows = []
     for party, payload in play.sent.items():
         config = bound + play.server._nonces[party] + list_digest(bound, listed)
-        assert len(body_of(payload)) == SEALED_BYTES
+        assert len(body_of(payload)) == SEALED
         opened = open_share(play.server._pairs[party], body_of(payload), sender=party, receiver=SERVER, config=config)
-        rows.append(unpack(opened))
+        rows.append(unpack(opened, packed=PLAN.packed))
     wanted = sum(secrets) - secrets[2]
-    assert combine([1, 2, 4, 5, 6], np.stack(rows)).tolist() == wanted.tolist()
+    assert combine([1, 2, 4, 5, 6], np.stack(rows), packed=PLAN.packed).tolist() == wanted.tolist()
 
 
 def test_it_answers_once_and_then_holds_nothing(play):
@@ -150,7 +151,7 @@ def test_a_replay_under_the_same_keys_opens_nothing_of_the_other_session():
     assert first.server._bound == second.server._bound
     nonces = [body_of(play.sent[party])[:32] for play in (first, second) for party in range(6)]
     assert len(set(nonces)) == 12
-    sealed = [body_of(play.sent[0])[32:][:SEALED_BYTES] for play in (first, second)]
+    sealed = [body_of(play.sent[0])[32:][:SEALED] for play in (first, second)]
     assert first.clients[1]._pairs[0] is not None
     assert sealed[0][-16:] != sealed[1][-16:]
     with pytest.raises(DecodeError):

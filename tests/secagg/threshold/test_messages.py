@@ -43,15 +43,20 @@ def test_a_message_of_something_else_is_refused(change):
         unwrap(**{"kind": Kind.INPUT, "bound": BOUND, "party": 7, "payload": message, **WHAT, **change})
 
 
-def test_bodies_have_the_lengths_of_the_page():
-    plan = ThresholdSum.plan(15, 10**6, 16, threshold=12, corrupt=0.1, dropout=0.2)
+@pytest.mark.parametrize(
+    ("n", "threshold", "coefficients", "sealed"),
+    [(15, 11, 123 * 4096 * 46 // 8, 8720), (15, 14, 123 * 4096 * 46 // 8, 2192), (128, 116, 3526656, 339)],
+)
+def test_bodies_have_the_lengths_of_the_page(n, threshold, coefficients, sealed):
+    plan = ThresholdSum.plan(n, 10**6, 16, threshold=threshold, corrupt=0.1, dropout=0.1)
     sizes = {kind: body_bytes(kind, plan._layout) for kind in Kind}
+    named = -(-n // 8)
     assert sizes == {
-        Kind.SHARES: 32 + 14 * 8720,
-        Kind.RELAY: 2 + 14 * (32 + 8720),
-        Kind.INPUT: 123 * 4096 * 46 // 8,
-        Kind.SURVIVORS: 2,
-        Kind.REVEAL: 8720,
+        Kind.SHARES: 32 + (n - 1) * sealed,
+        Kind.RELAY: named + (n - 1) * (32 + sealed),
+        Kind.INPUT: coefficients,
+        Kind.SURVIVORS: named,
+        Kind.REVEAL: sealed,
     }
     assert plan.bytes_up == 3 * OVERHEAD + sizes[Kind.SHARES] + sizes[Kind.INPUT] + sizes[Kind.REVEAL]
     assert plan.bytes_down == 2 * OVERHEAD + sizes[Kind.RELAY] + sizes[Kind.SURVIVORS]

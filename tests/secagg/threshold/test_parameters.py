@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -33,64 +35,109 @@ def _rank_basis(rows, p=PRIME):
     return basis
 
 
-def _opened(n, t, corrupt, lists):
+def _values(point, t, packed, p):
+    """A polynomial's value at a point, by its values at 0, -1, … and the t - packed coefficients that are random.
+
+    f = Σ_k f(-k)·L_k + Z·r: L_k of Lagrange's basis, Z zero where the secrets are, r any polynomial.
+    """
+    row = []
+    for k in range(packed):
+        others = [j for j in range(packed) if j != k]
+        row.append(math.prod(point + j for j in others) * pow(math.prod(j - k for j in others), -1, p) % p)
+    zero = math.prod(point + j for j in range(packed))
+    return row + [zero * pow(point, j, p) % p for j in range(t - packed)]
+
+
+def _opened(n, t, packed, corrupt, lists, p=PRIME):
     """Combinations of honest secrets that follow from the shares of the corrupt and one answer for each list.
 
-    Unknown are the coefficients of the honest parties' polynomials; honest parties are 0, 1, …, at the points 1, 2, ….
+    Honest parties are 0, 1, …, at the points 1, 2, …; for each combination a row for each place in a polynomial, and in
+    it the parties' weights.
     """
     honest = n - corrupt
 
     def at(point, parties):
         row = np.zeros((honest, t), dtype=np.int64)
-        row[list(parties)] = [pow(point, k, PRIME) for k in range(t)]
+        row[list(parties)] = _values(point, t, packed, p)
         return row.reshape(-1)
 
     known = [at(point, [party]) for point in range(honest + 1, n + 1) for party in range(honest)]
     known += [at(party + 1, members) for party, members in enumerate(lists)]
-    # what is known and says nothing of the coefficients behind the constant ones: put the constant ones last
+    # what is known and says nothing of what is random: put the secrets last
     order = [party * t + k for k in range(t - 1, -1, -1) for party in range(honest)]
-    basis = _rank_basis([row[order] for row in known]) if known else []
-    split = honest * (t - 1)
-    return [row[split:] for row in basis if not row[:split].any()]
+    split = honest * (t - packed)
+    basis = _rank_basis([row[order] for row in known], p)
+    return [row[split:].reshape(packed, honest)[::-1] for row in basis if not row[:split].any()]
+
+
+def _check_one_sum(opened, t, packed, corrupt, lists):
+    """All that is known is of the sums over the honest parties of one list; how much, says how many were told it."""
+    told = max(Counter(map(frozenset, lists)).values())
+    assert len(opened) == min(max(told + corrupt - (t - packed), 0), packed)
+    members = {frozenset(np.flatnonzero(row).tolist()) for weights in opened for row in weights if row.any()}
+    assert len(members) <= 1
+    assert members <= set(map(frozenset, lists))
+    assert all(len(set(row[row != 0].tolist())) <= 1 for weights in opened for row in weights)
 
 
 @given(data=st.data())
 def test_no_lists_open_more_than_one_sum(data):
     corrupt = data.draw(st.integers(0, 2))
-    n = data.draw(st.integers(3 + corrupt, 8))
-    t = data.draw(st.integers((2 * n + corrupt) // 3 + 1, n))
+    n = data.draw(st.integers(3 + corrupt, 10))
+    least = (2 * n + corrupt) // 3 + 1
+    t = data.draw(st.integers(least, n))
+    packed = thresholds(n, threshold=t, corrupt=(corrupt + 0.5) / n if corrupt else 0.0, dropout=0.0).packed
+    assert t - packed + 1 == least
     honest = n - corrupt
     kinds = data.draw(st.lists(st.sets(st.integers(0, honest - 1)), min_size=1, max_size=3))
     lists = [data.draw(st.sampled_from(kinds)) | {party} for party in range(honest)]
-    opened = _opened(n, t, corrupt, lists)
-    assert len(opened) <= 1
-    for weights in opened:
-        assert set(weights.tolist()) <= {0, int(weights.max())}
-        assert np.count_nonzero(weights) >= 1
-        assert any(set(np.flatnonzero(weights).tolist()) == members for members in lists)
+    _check_one_sum(_opened(n, t, packed, corrupt, lists), t, packed, corrupt, lists)
 
 
-@pytest.mark.parametrize(("n", "corrupt", "t"), [(5, 0, 4), (6, 1, 5), (9, 0, 7)])
-def test_one_list_opens_its_sum_with_the_threshold_and_not_below(n, corrupt, t):
+@pytest.mark.parametrize("corrupt", [0, 1])
+def test_no_lists_of_four_honest_parties_open_more_than_one_sum(corrupt):
+    """All there are, in a field of seven, with two coefficients to a polynomial: 8^4 ways to lie."""
+    told = [[{party, *rest} for rest in _subsets(set(range(4)) - {party})] for party in range(4)]
+    n = 4 + corrupt
+    for lists in itertools.product(*told):
+        _check_one_sum(_opened(n, n, 2, corrupt, lists, p=7), n, 2, corrupt, lists)
+
+
+def _subsets(members):
+    return itertools.chain.from_iterable(itertools.combinations(members, size) for size in range(len(members) + 1))
+
+
+@pytest.mark.parametrize(
+    ("n", "corrupt", "t", "packed"),
+    [(5, 0, 4, 1), (6, 1, 5, 1), (9, 0, 7, 1), (5, 0, 5, 2), (9, 0, 9, 3), (9, 2, 9, 2)],
+)
+def test_one_list_opens_its_sum_with_the_threshold_and_not_below(n, corrupt, t, packed):
+    """Of t - packed + k points, corrupt parties' among them, k combinations of the places in a polynomial are known."""
     honest = n - corrupt
     members = set(range(t - corrupt))
-    answered = [members if party in members else set() for party in range(honest)]
-    (weights,) = _opened(n, t, corrupt, answered)
-    assert set(np.flatnonzero(weights).tolist()) == members
-    assert not _opened(n, t, corrupt, [set() if party == 0 else told for party, told in enumerate(answered)])
+    for answers in range(t - corrupt + 1):
+        told = [members if party < answers else {party} for party in range(honest)]
+        opened = _opened(n, t, packed, corrupt, told)
+        assert len(opened) == max(0, answers + corrupt - (t - packed))
+        for weights in opened:
+            assert all(set(np.flatnonzero(row).tolist()) in (members, set()) for row in weights)
+    assert [np.flatnonzero(weights.any(axis=1)).tolist() for weights in opened] == [[k] for k in range(packed)][::-1]
 
 
-def test_two_answers_in_three_are_needed():
-    """Half is not enough: with t = 3 of 5, three lists, none with t answers, give a combination of two sums."""
+@pytest.mark.parametrize(("t", "packed"), [(3, 1), (4, 2), (5, 3)])
+def test_two_answers_in_three_are_needed(t, packed):
+    """Half is not enough: with 3 of 5 that say something, three lists give a combination of two sums."""
     first, second = {0, 1, 4}, {2, 3}
     lists = [first, first, second, second, first | second]
-    (weights,) = _opened(5, 3, 0, lists)
-    a, b = int(weights[0]), int(weights[2])
-    assert weights.tolist() == [a, a, b, b, a]
-    assert a != b
-    assert a * b
+    (weights,) = _opened(5, t, packed, 0, lists)
+    for row in weights:
+        a, b = int(row[0]), int(row[2])
+        assert row.tolist() == [a, a, b, b, a]
+        assert a != b
+        assert a * b
     with pytest.raises(ParameterError, match=r"threshold must be in \[4, 5\], got 3"):
         thresholds(5, threshold=3, corrupt=0.0, dropout=0.0)
+    assert thresholds(5, threshold=5, corrupt=0.0, dropout=0.0).packed == 2
 
 
 @pytest.mark.parametrize(
@@ -110,6 +157,7 @@ def test_thresholds_are_the_ones_that_keep_the_promise(n, corrupt, dropout, leas
         plan = thresholds(n, threshold=t, corrupt=corrupt, dropout=dropout)
         assert (plan.num_parties, plan.threshold, plan.corrupt, plan.min_survivors) == (n, t, bad, most)
         assert plan.min_honest == most - bad
+        assert (plan.packed, plan.silent) == (t - least + 1, least - 1)
     for t in (least - 1, most + 1):
         with pytest.raises(ParameterError, match="threshold must be"):
             thresholds(n, threshold=t, corrupt=corrupt, dropout=dropout)

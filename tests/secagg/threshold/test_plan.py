@@ -27,6 +27,8 @@ from tests.secagg.threshold.sessions import PLAN, VECTORS, Play, refuses
         (3, 32, {"threshold": 3, "corrupt": 0.0, "dropout": 0.0}),
         (6, 16, {"threshold": 5, "corrupt": 0.2, "dropout": 0.2}),
         (7, 1, {"threshold": 5, "corrupt": 0.0, "dropout": 0.3}),
+        (8, 16, {"threshold": 7, "corrupt": 0.125, "dropout": 0.125}),
+        (7, 8, {"threshold": 7, "corrupt": 0.0, "dropout": 0.0}),
     ],
 )
 def test_the_conformance_kit_passes(n, value_bits, terms):
@@ -61,7 +63,7 @@ def test_totals_are_those_of_plain_sums(n, dim, bits, corrupt, seed):
     share = (corrupt + 0.5) / n if corrupt else 0.0
     if n - corrupt < 2 or least > n:
         return
-    plan = ThresholdSum.plan(n, dim, bits, threshold=least, corrupt=share, dropout=0.0)
+    plan = ThresholdSum.plan(n, dim, bits, threshold=least + seed % (n - least + 1), corrupt=share, dropout=0.0)
     vectors = np.random.default_rng(seed).integers(0, 1 << bits, (n, dim), dtype=np.uint64)
     result = secagg.simulate(plan, vectors, entropy=Source(seed, "all"))
     assert result.total.tolist() == secagg.simulate(secagg.PlainSum.plan(n, dim, bits), vectors).total.tolist()
@@ -105,17 +107,36 @@ def test_a_plan_says_what_holds():
     plan = ThresholdSum.plan(15, 10**6, 16, threshold=12, corrupt=0.1, dropout=0.2)
     assert (plan.min_survivors, plan.min_honest, plan.modulus_bits, plan.wrap) == (12, 11, 60, False)
     assert plan.rounds == ("share_keys", "masked_input", "reveal")
-    assert plan.bytes_up < 0.76 * 4e6
+    assert plan.packed == plan.thresholds.packed == 2
     for words in (
         "up to 1 of 15 parties",
         "11 honest",
-        "11 answers",
+        "takes 12 answers",
+        "what 10 parties hold",
         "nobody has audited",
         "no snapshots",
         "stddev 3.2",
     ):
         assert words in plan.promise
     assert hash(plan) == hash(replace(plan))
+
+
+@pytest.mark.parametrize(("n", "most"), [(15, 0.74), (64, 0.85), (128, 0.90)])
+def test_messages_are_no_longer_than_floats(n, most):
+    plan = ThresholdSum.plan(n, 10**6, 16, threshold=n - n // 10, corrupt=0.1, dropout=0.1)
+    assert plan.bytes_up <= most * 4e6
+    assert plan.bytes_down <= 0.015 * 4e6
+
+
+def test_a_larger_threshold_makes_shorter_messages():
+    for n in range(10, 129):
+        least, most = (2 * n + n // 10) // 3 + 1, n - n // 10
+        plans = [ThresholdSum.plan(n, 10**6, 16, threshold=t, corrupt=0.1, dropout=0.1) for t in range(least, most + 1)]
+        assert [plan.packed for plan in plans] == list(range(1, most - least + 2))
+        sizes = [plan.bytes_up for plan in plans]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[-1] <= 0.90 * 4e6
+        assert {plan.thresholds.silent for plan in plans} == {least - 1}
 
 
 @pytest.mark.parametrize(
