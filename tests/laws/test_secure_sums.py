@@ -7,9 +7,21 @@ from itertools import chain, combinations, permutations, product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from secagg import BFVSum, FixedPoint, PlainSum, SecAgg, SecAggPlus, ThresholdSum, simulate
+from secagg import (
+    BFVSum,
+    FixedPoint,
+    PlainSum,
+    SecAgg,
+    SecAggPlus,
+    ThresholdSum,
+    offset_decode,
+    offset_encode,
+    simulate,
+)
 from secagg.masking import keys as keys_module
 from secagg.masking import opening as opening_module
 from secagg.masking.keys import self_mask_key
@@ -82,6 +94,30 @@ def test_every_number_of_parties_has_its_exact_sum(protocol):
         total = simulate(plan, vectors, entropy=Stream(n)).total
         assert total.tolist() == exact_sum(vectors)
         assert (np.abs(codec.decode(total, n) - [n, n % 2]) <= n * codec.error_bound).all()
+
+
+@given(seed=st.integers(0, 2**32), gone=st.sets(st.integers(0, 4), max_size=1))
+def test_one_law(seed, gone):
+    """The same offset-encoded integers, and the same parties gone: every protocol has the same total, to the bit."""
+    signed = np.random.default_rng(seed).integers(-(2**11), 2**11, (5, 9))
+    signed[0], signed[1] = -(2**11), 2**11 - 1
+    vectors = offset_encode(signed, 12)
+    left = [party for party in range(5) if party not in gone]
+    plain = simulate(PlainSum.plan(len(left), 9, 12), vectors[left])
+    lost = {"corrupt": 0.0, "dropout": 0.2}
+    plans = [
+        SecAgg.plan(5, 9, 12, adversary="semi_honest", **lost),
+        SecAgg.plan(5, 9, 12, adversary="malicious", **lost),
+        SecAggPlus.plan(5, 9, 12, adversary="semi_honest", **lost),
+        BFVSum.plan(5, 9, 12, dropout=0.2),
+        BFVSum.plan(5, 9, 12, key="public", dropout=0.2),
+        ThresholdSum.plan(5, 9, 12, threshold=4, **lost),
+    ]
+    assert offset_decode(plain.total, len(left), 12).tolist() == signed[left].sum(axis=0).tolist()
+    for plan in plans:
+        result = simulate(plan, vectors, dropouts={"masked_input": sorted(gone)}, entropy=Stream(seed))
+        assert result.survivors == left
+        assert result.total.tobytes() == plain.total.tobytes()
 
 
 @pytest.mark.parametrize("adversary", ["semi_honest", "malicious"])
