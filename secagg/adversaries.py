@@ -83,7 +83,7 @@ class Tampering:
     def __post_init__(self) -> None:
         _check_among("how", self.how, ("flip", "truncate", "redirect"))
         _check_among("direction", self.direction, ("up", "down"))
-        check_integer("place", self.place, at_least=0)
+        object.__setattr__(self, "place", check_integer("place", self.place, at_least=0))
         if self.resealed and self.how != "flip":
             raise ParameterError(f"resealed goes with how='flip' only, got {self.how!r}.")
 

@@ -97,6 +97,7 @@ class SumReader(Session):
         self._state = State.WAITING
         self._body = b""
         self._received = 0
+        self._is_opening = False
         self._result: SumResult | None = None
 
     def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
@@ -134,14 +135,17 @@ class SumReader(Session):
         Raises:
             DecodeError: the sum did not verify. The session is over, because a second attempt would make its reader a
                 decryption oracle.
-            LocalProtocolError: there is no sum yet.
+            LocalProtocolError: there is no sum yet, or the session was aborted, be it by `progress`.
         """
         if self._result is not None:
             return self._result
         self._expect(State.SUMMED, "result comes after the server's sum")
         body, received = self._body, self._received
         self.abort("the sum did not verify")  # until it has: whatever happens on the way, there is one attempt
+        self._is_opening = True
         survivors, total = self._open(body, progress)
+        if not self._is_opening:  # progress() gave up
+            self._refuse_aborted()
         counts = np.zeros((2, self._plan.num_parties), dtype=np.int64)
         counts[1:, self._channel.party : self._channel.party + 1] = received
         self._result = SumResult(total, survivors, counts[0], counts[1], 0.0)
@@ -161,7 +165,7 @@ class SumReader(Session):
             raise DecodeError(_UNVERIFIED, peer="server") from None
 
     def _forget(self) -> None:
-        self._body, self._result = b"", None
+        self._body, self._result, self._is_opening = b"", None, False
 
 
 @final
@@ -200,12 +204,13 @@ class OneMessageClient(PartySession):
             One message, to the server.
 
         Raises:
-            LocalProtocolError: no input yet, or started before.
+            LocalProtocolError: no input yet, started before, or aborted, be it by `progress`; nothing is sent.
         """
         if self._input is None:
             self._refuse_aborted()
             raise LocalProtocolError(f"start is called once, after set_input; this session is {self.state.value!r}.")
         payload = self._channel.wrap(Kind.INPUT, self._work.seal(self._input, progress))
+        self._expect(State.READY, "start is called once, after set_input")  # progress() may have done it, or aborted
         self._input, self._sent, self._state = None, len(payload), State.WAITING
         return [Outgoing("server", payload)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,8 @@ from secagg.codec import FixedPoint
 from secagg.errors import DecodeError, LocalProtocolError, ParameterError, SecAggError, TooFewSurvivorsError
 
 __all__ = ["simulate"]
+
+_NO_LETTERS = "an adversary must return Letters of bytes, between those who take part."
 
 
 def simulate(
@@ -109,14 +112,22 @@ class _Wire:
     def carry(self, letter: Letter) -> Iterator[Letter]:
         """What arrives instead of a message, checked: it is the adversary's author who must know of a mistake."""
         for moved in self._carry(letter):
-            fits = isinstance(moved, Letter) and isinstance(moved.payload, bytes)
-            if not fits or moved.src not in self._ends or moved.dst not in self._ends:
-                raise ParameterError("an adversary must return Letters of bytes, between those who take part.")
-            yield moved
+            if not isinstance(moved, Letter) or not isinstance(moved.payload, bytes):
+                raise ParameterError(_NO_LETTERS)
+            yield Letter(moved.round, self._end(moved.src), self._end(moved.dst), moved.payload)
 
     def refused(self, letter: Letter, error: SecAggError) -> None:
-        """Write it down."""
+        """Write it down, without where it was raised: a traceback holds sessions and their secrets."""
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         self.report.refusals.append(Refusal(letter.round, letter.dst, letter.src, error))
+
+    def _end(self, who: object) -> Address:
+        """Somebody who takes part; a party's number may be of any integer type."""
+        is_number = isinstance(who, numbers.Integral) and not isinstance(who, bool)
+        found = int(cast(int, who)) if is_number else who
+        if not isinstance(found, (int, str)) or isinstance(found, bool) or found not in self._ends:
+            raise ParameterError(_NO_LETTERS)
+        return cast(Address, found)
 
 
 @final
@@ -166,7 +177,7 @@ class _Run:
                 self._wire.refused(Letter(self._round, "server", who, b""), error)
                 unverified = error
         if unverified is not None:
-            raise unverified
+            raise DecodeError(str(unverified), peer=unverified.peer)  # the one in the report stays without a traceback
         raise TooFewSurvivorsError("nobody is left to open the sum.", alive=0, required=required)
 
     def _session(self, who: Address) -> ClientSession | ServerSession | OpenerSession:

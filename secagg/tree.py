@@ -86,11 +86,12 @@ def unflatten(vector: NDArray[Any], spec: TreeSpec) -> Any:
         The tree; its arrays are copies.
 
     Raises:
-        ParameterError: the vector has not as many entries as the spec.
+        ParameterError: the vector has not as many entries as the spec, or is masked.
     """
-    if vector.shape != (spec.size,):
-        raise ParameterError(f"vector must have shape ({spec.size},) for this spec, got {vector.shape}.")
-    return _build(vector, spec)
+    array = check_unmasked("vector", vector)
+    if array.shape != (spec.size,):
+        raise ParameterError(f"vector must have shape ({spec.size},) for this spec, got {array.shape}.")
+    return _build(array, spec)
 
 
 def _walk(tree: Any, path: str, levels: int, leaves: list[tuple[str, NDArray[Any]]]) -> TreeSpec:

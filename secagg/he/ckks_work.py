@@ -21,6 +21,9 @@ from secagg.prg import derive_key
 
 __all__ = ["CKKSClient", "CKKSServer", "SlotLayout"]
 
+_ROUNDED = 1 + 2.0**-24
+"""What was clipped in float32 is as far beyond the clip at most; there is room, in sqrt(2) rounded up to 1.41422."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class SlotLayout:
         degree = self.precision.ring.degree
         values, length = slots.view(np.float64), min(degree, self.precision.dim - chunk * degree)
         error = float(self.precision.error) * 1.001
-        largest = math.ldexp(self.clip, -self.shift) * parties + error
+        largest = math.ldexp(self.clip, -self.shift) * _ROUNDED * parties + error
         if not (np.abs(values[:length]) <= largest).all() or not (np.abs(values[length:]) <= error).all():
             raise DecodeError("the sum is out of range.")
         with np.errstate(under="ignore"):
@@ -103,12 +106,13 @@ class CKKSClient:
                 f"vector must have a floating dtype of at most 64 bits, got {array.dtype}; integers, and with them "
                 "every share of a noised sum, go into a protocol that is exact, BFVSum for one."
             )
-        if not (np.abs(array) <= clip).all():
+        values = array.astype(np.float64)  # before it is compared: numpy would round the clip to a narrower dtype
+        if not (np.abs(values) <= (clip if array.dtype.itemsize == 8 else clip * _ROUNDED)).all():
             raise ParameterError(
-                f"vector must hold finite numbers in [-{clip}, {clip}], got values outside; clip them first, or plan "
-                "with a larger clip."
+                f"vector must hold finite numbers in [-{clip}, {clip}], got values outside; clip them first, in no "
+                "narrower dtype than float32, or plan with a larger clip."
             )
-        return array.astype(np.float64)
+        return values
 
     def seal(self, vector: NDArray[np.float64], progress: Progress) -> bytes:
         """Scale, pair and encrypt."""

@@ -168,8 +168,14 @@ class SlotBackend:
         Args:
             cipher: a loaded ciphertext; changed.
             coefficients: int64, shape ``(degree,)``.
+
+        Raises:
+            DecodeError: its second half is -1, of which the pair leaves nothing: no sum has it, but a lie may.
         """
-        self.evaluator.add_inplace(cipher, self._pair(coefficients))
+        try:
+            self.evaluator.add_inplace(cipher, self._pair(coefficients))
+        except RuntimeError:
+            raise DecodeError("the bytes are not a ciphertext of this plan.") from None
         self.evaluator.sub_inplace(cipher, _zero_pair(self.ring, self.scale_bits))
 
     def _pair(self, coefficients: NDArray[np.int64]) -> Any:

@@ -33,6 +33,7 @@ from secagg.he import CKKSSum, ServerKeys
 from secagg.he.precision import MIN_FLOOD_BITS
 from secagg.he.seal import blob_limit
 from secagg.he.work import join_blobs, split_blobs
+from tests.secagg.test_slots import plain_coefficients
 from tests.secagg.wires import Network, Stream
 
 LOOSE, TIGHT = 0.05, 1e-6
@@ -324,6 +325,45 @@ def test_a_lying_server_is_not_found_out_and_the_promise_says_so(plan, vectors, 
     assert "a server that lies" in plan.promise
     assert "NOT found out" in plan.promise
     assert "follows the protocol" in plan.promise
+
+
+def _made_up(plan: CKKSSum, cipher) -> bytes:
+    """A sum's body for the first three parties: a ciphertext, and behind it some that decrypt to very little."""
+    harmless = plan._backend._pair(np.zeros(plan.values_per_chunk, dtype=np.int64))
+    return b"\x07" + join_blobs(map(plan._backend.save, [cipher] + [harmless] * (plan.chunks - 1)))
+
+
+def test_a_lying_server_reads_the_key_off_one_total_and_the_promise_says_so(plan, network):
+    """What decrypts to a multiple of the secret key: no flood that fits beside a sum hides that."""
+    backend, width = plan._backend, plan._precision.width
+    cipher, doublings = backend._pair(np.zeros(plan.values_per_chunk, dtype=np.int64)), width.bit_length() + 2
+    for _ in range(doublings):
+        backend.evaluator.add_inplace(cipher, cipher)
+    total = network.open_body(_made_up(plan, cipher)).total[: plan.values_per_chunk]
+    plain = backend.sealapi.Plaintext()
+    backend.encoder.encode(total.view(complex).tolist(), 2.0**backend.scale_bits, plain)
+    read = np.array(plain_coefficients(backend, plain, list(range(256))), dtype=object) / 2**doublings
+    # a flood of three uniform integers is below 3/2 of its width, so below 3/8 of what multiplies the key
+    assert np.abs(read - np.rint(read.astype(float))).max() < 0.5
+    assert set(np.rint(read.astype(float)).tolist()) == {-1.0, 0.0, 1.0}
+    assert "the secret key" in plan.promise
+
+
+def test_a_sum_that_the_flood_would_leave_nothing_of_ends_in_a_typed_error(plan, network):
+    backend = plan._backend
+    cipher = backend._pair(np.zeros(plan.values_per_chunk, dtype=np.int64))
+    backend.evaluator.negate_inplace(cipher)
+    with pytest.raises(DecodeError, match="did not verify"):
+        network.open_body(_made_up(plan, cipher))
+    assert network.clients[0].state is State.ABORTED
+
+
+@pytest.mark.parametrize("clip", [0.1, 0.7, 1 / 3, 1e-9, 123456.7])
+def test_vectors_that_were_clipped_in_float32_are_summed(clip):
+    plan = CKKSSum.plan(3, 64, clip=clip, error=clip * 5e-9)
+    vectors = np.clip(np.random.default_rng(1).uniform(-2 * clip, 2 * clip, (3, 64)).astype(np.float32), -clip, clip)
+    vectors[:, :2] = np.float32(clip)
+    assert off(simulate(plan, vectors).total, vectors.astype(float)) <= plan.error_bound
 
 
 @settings(max_examples=40)

@@ -99,6 +99,34 @@ def test_vectors_out_of_range_are_refused_without_being_printed(vector):
         assert value not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("clip", "vector"),
+    [
+        (1e5, np.full(3, np.inf, dtype=np.float16)),
+        (1e40, np.full(3, np.inf, dtype=np.float32)),
+        (1e40, np.full(3, np.nan, dtype=np.float32)),
+        (0.3, np.full(3, 0.3, dtype=np.float16)),
+        (0.1, np.nextafter(np.full(3, 0.1, dtype=np.float32), np.float32(1))),
+        (0.1, np.full(3, np.float32(0.1), dtype=np.float64)),
+        (1e-50, np.full(3, 1e-45, dtype=np.float32)),
+    ],
+)
+def test_a_clip_is_not_rounded_to_the_dtype_of_a_vector(clip, vector):
+    with pytest.raises(ParameterError, match="values outside"):
+        client_of(_layout_with(clip)).check(vector)
+
+
+def _layout_with(clip: float) -> SlotLayout:
+    """A layout that is asked for its clip alone."""
+    return SlotLayout(clip, 0, Precision(RINGS[0], 5, 3, Fraction(1), 30))
+
+
+@pytest.mark.parametrize("clip", [0.1, 0.3, 1 / 3, 1e-9, 1e30])
+def test_a_clip_in_float32_is_within_the_clip(clip):
+    vector = np.full(3, clip, dtype=np.float32)
+    assert client_of(_layout_with(clip)).check(vector).tolist() == vector.tolist()
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_vectors_are_copied(dtype):
     vector = np.array([0.75, -0.75, 0.5], dtype=dtype)

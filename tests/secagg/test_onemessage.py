@@ -338,6 +338,49 @@ def test_a_reader_has_one_attempt_even_if_it_is_interrupted():
         reader.result()
 
 
+@pytest.mark.parametrize("plan", PLANS[1:], ids=["bfv", "bfv-dropout"])
+def test_whoever_gives_up_on_the_way_has_given_up(plan, network):
+    """Where they are told of progress, users cancel."""
+    client = plan.client(0, keys=network.keys.clients[0])
+    client.set_input(vectors_of(plan, seed=1)[0])
+    with pytest.raises(LocalProtocolError, match="aborted: cancelled"):
+        client.start(lambda *_: client.abort("cancelled"))
+    assert (client.state, client._input) == (State.ABORTED, None)
+    reading = network.clients[0]
+    reading.receive(network.closed()[0], "server")
+    with pytest.raises(LocalProtocolError, match="aborted: cancelled"):
+        reading.result(lambda *_: reading.abort("cancelled"))
+    assert (reading.state, reading._result, reading._reader._result) == (State.ABORTED, None, None)
+    with pytest.raises(LocalProtocolError, match="aborted: cancelled"):
+        reading.result()
+
+
+def test_an_input_is_sent_once_whatever_is_called_on_the_way():
+    network = Network.started(PLANS[1], vectors_of(PLANS[1], seed=1))
+    client, sent = PLANS[1].client(0, keys=network.keys.clients[0]), []
+    client.set_input(vectors_of(PLANS[1], seed=1)[0])
+    with pytest.raises(LocalProtocolError, match="called once"):
+        client.start(lambda *_: sent.extend(client.start()))
+    assert len(sent) == 1
+    assert client.state is State.WAITING
+
+
+def test_a_start_that_was_interrupted_can_be_repeated():
+    network = Network.started(PLANS[1], vectors_of(PLANS[1], seed=1))
+    client = PLANS[1].client(0, keys=network.keys.clients[0])
+    client.set_input(vectors_of(PLANS[1], seed=1)[0])
+
+    def interrupted(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.start(interrupted)
+    assert client.state is State.READY
+    network.up[0] = client.start()[0].payload
+    network.clients[1].receive(network.closed()[1], "server")
+    assert network.clients[1].result().total.tolist() == exact_sum(vectors_of(PLANS[1], seed=1))
+
+
 def test_a_sum_for_many_is_in_memory_once():
     """What is sent to each is made when it is taken, and is the same each time."""
     plan = PlainSum.plan(50, 20_000, 32)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secagg.errors import CapacityError
-from secagg.he.precision import MAX_FLOOD_BITS, MIN_FLOOD_BITS, Precision, precise
+from secagg.he.precision import _ROOT_2, MAX_FLOOD_BITS, MIN_FLOOD_BITS, Precision, precise
 from secagg.he.slots import RINGS
 
 REACHES = st.fractions(Fraction(1, 2), 1, max_denominator=1000).filter(lambda reach: reach > Fraction(1, 2))
@@ -61,6 +61,11 @@ def _check_error(precision: Precision) -> None:
         least = (noise + n * degree / 2) / mpmath.mpf(2) ** precision.scale_bits + transforms
         error = mpmath.mpf(precision.error.numerator) / precision.error.denominator
         assert least <= error <= least * mpmath.mpf("1.01") + transforms
+
+
+def test_there_is_room_for_a_clip_that_was_rounded_in_float32():
+    with mpmath.workdps(60):
+        assert mpmath.sqrt(2) * (1 + mpmath.mpf(2) ** -24) < mpmath.mpf(_ROOT_2.numerator) / _ROOT_2.denominator
 
 
 @pytest.mark.parametrize("precision", KNOWN)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -310,8 +312,38 @@ def test_an_adversary_has_an_attack_and_a_report(adversary):
         Letter("masked_input", 4, "server", b""),
         Letter("masked_input", "server", -1, b""),
         Letter("masked_input", "opener", "server", b""),
+        Letter("masked_input", 1.0, "server", b""),
+        Letter("masked_input", "server", True, b""),
+        Letter("masked_input", [], "server", b""),
+        Letter("masked_input", None, "server", b""),
     ],
 )
 def test_what_an_adversary_sends_is_a_letter_between_those_who_take_part(letter):
     with pytest.raises(ParameterError, match="must return Letters"):
         simulate(PLANS[0], vectors_of(PLANS[0], 1), adversary=Wire(lambda _: [letter]))
+
+
+def test_a_letter_names_parties_by_any_integer():
+    plan, places = EVERY[1], (2, np.int64(2), np.uint8(2))
+    heard = []
+    for place in places:
+        wire = Wire(lambda one, place=place: [one, replace(one, dst=place, payload=b"x")] if one.dst == 0 else [one])
+        simulate(plan, vectors_of(plan, 1), entropy=Stream(1), adversary=wire)
+        heard.append([(type(refusal.who), refusal.who, str(refusal.error)) for refusal in wire.report.refusals])
+    assert heard[0] == heard[1] == heard[2]
+    assert {who for _, who, _ in heard[0]} == {2}
+
+
+@pytest.mark.parametrize("plan", [EVERY[1], BFVSum.plan(4, 3, 8)], ids=["masked", "encrypted"])
+def test_a_report_keeps_no_session_alive(plan, monkeypatch):
+    sessions = []
+    make = type(plan).client
+    monkeypatch.setattr(
+        type(plan), "client", lambda *args, **keys: sessions.append(weakref.ref(made := make(*args, **keys))) or made
+    )
+    wire = Wire(lambda one: [replace(one, payload=one.payload[:-1]), one] if one.dst == "server" else [one])
+    simulate(plan, vectors_of(plan, 1), adversary=wire)
+    gc.collect()
+    assert wire.report.refusals
+    assert len(sessions) == plan.num_parties
+    assert [made() for made in sessions] == [None] * plan.num_parties

@@ -138,6 +138,12 @@ def test_unflatten_refuses_another_length():
         unflatten(np.ones(3), spec)
 
 
+@pytest.mark.parametrize("vector", [[1.0, 2.0], None, np.ma.ones(3), np.ones((3, 1)), 3.0])
+def test_unflatten_refuses_what_is_no_vector(vector):
+    with pytest.raises(ParameterError):
+        unflatten(vector, flatten(np.zeros(3))[1])
+
+
 def test_refusals_say_where():
     for tree, where in (
         ({"a": [np.ones(1), "text"]}, r"tree\['a'\]\[1\]"),
