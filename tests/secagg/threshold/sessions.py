@@ -13,6 +13,9 @@ from secagg.threshold.plan import ThresholdSum
 
 PLAN = ThresholdSum.plan(6, 3, 8, threshold=5, corrupt=0.2, dropout=0.2)
 VECTORS = np.array([[party, 255, 17 * party] for party in range(6)], dtype=np.uint64)
+#: two coefficients of a secret share a polynomial; seven of eight answer
+PACKED = ThresholdSum.plan(8, 3, 8, threshold=7, corrupt=0.125, dropout=0.125)
+EIGHT = np.array([[party, 255, 17 * party] for party in range(8)], dtype=np.uint64)
 HEADER = OVERHEAD - 32
 
 

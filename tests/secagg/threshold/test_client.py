@@ -16,7 +16,7 @@ from secagg.threshold.messages import Kind, list_digest, sealed_bytes
 from secagg.threshold.noise import gaussian
 from secagg.threshold.ring import RING
 from secagg.threshold.sharing import PRIME, combine, unpack
-from tests.secagg.threshold.sessions import PLAN, VECTORS, Play, body_of, frozen, refuses
+from tests.secagg.threshold.sessions import EIGHT, PACKED, PLAN, VECTORS, Play, body_of, frozen, refuses
 
 SEALED = sealed_bytes(PLAN._layout)
 ENTRY = 32 + SEALED
@@ -31,19 +31,21 @@ def _secret(client):
     return gaussian(client._derived(b"secret"), index=0, count=RING)
 
 
-def test_what_it_reveals_is_the_sum_of_the_survivors_shares_and_no_more(play):
-    play.to_survivors(gone=[2])
+@pytest.mark.parametrize(("plan", "vectors"), [(PLAN, VECTORS), (PACKED, EIGHT)], ids=["plain", "packed"])
+def test_what_it_reveals_is_the_sum_of_the_survivors_shares_and_no_more(plan, vectors):
+    play = Play(plan, vectors).to_survivors(gone=[2])
     secrets = [_secret(client) for client in play.clients]
-    bound, listed = play.server._bound, play.server._set([0, 1, 3, 4, 5])
+    left = [party for party in range(plan.num_parties) if party != 2]
+    bound, listed, size = play.server._bound, play.server._set(left), sealed_bytes(plan._layout)
     play.answer()
     rows = []
     for party, payload in play.sent.items():
         config = bound + play.server._nonces[party] + list_digest(bound, listed)
-        assert len(body_of(payload)) == SEALED
+        assert len(body_of(payload)) == size
         opened = open_share(play.server._pairs[party], body_of(payload), sender=party, receiver=SERVER, config=config)
-        rows.append(unpack(opened, packed=PLAN.packed))
+        rows.append(unpack(opened, packed=plan.packed))
     wanted = sum(secrets) - secrets[2]
-    assert combine([1, 2, 4, 5, 6], np.stack(rows), packed=PLAN.packed).tolist() == wanted.tolist()
+    assert combine([party + 1 for party in left], np.stack(rows), packed=plan.packed).tolist() == wanted.tolist()
 
 
 def test_it_answers_once_and_then_holds_nothing(play):

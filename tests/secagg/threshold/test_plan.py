@@ -18,7 +18,7 @@ from secagg.masking.keys import KeyPair
 from secagg.testing import check_all
 from secagg.threshold.keys import ThresholdKeys, ThresholdServerKeys
 from secagg.threshold.plan import ThresholdSum
-from tests.secagg.threshold.sessions import PLAN, VECTORS, Play, refuses
+from tests.secagg.threshold.sessions import EIGHT, PACKED, PLAN, VECTORS, Play, refuses
 
 
 @pytest.mark.parametrize(
@@ -35,20 +35,34 @@ def test_the_conformance_kit_passes(n, value_bits, terms):
     check_all(lambda parties, dim: ThresholdSum.plan(parties, dim, value_bits, **terms), num_parties=n, dim=130)
 
 
-def test_the_sum_is_exact_whoever_drops_out():
-    """Nobody, every one of six in every round, and two in any rounds, one more than planned."""
-    for gone in ((), *((party,) for party in range(6)), (0, 5), (2, 3)):
-        for rounds in itertools.product(PLAN.rounds, repeat=len(gone)):
-            dropouts = {name: [p for p, r in zip(gone, rounds, strict=True) if r == name] for name in PLAN.rounds}
-            silent = {p for name in PLAN.rounds[:2] for p in dropouts[name]}
-            there = [p for p in range(6) if p not in silent]
+@pytest.mark.parametrize(("plan", "vectors"), [(PLAN, VECTORS), (PACKED, EIGHT)], ids=["plain", "packed"])
+def test_the_sum_is_exact_whoever_drops_out(plan, vectors):
+    """Nobody, every one of them in every round, and two in any rounds, one more than planned."""
+    for gone in ((), *((party,) for party in range(len(vectors))), (0, 5), (2, 3)):
+        for rounds in itertools.product(plan.rounds, repeat=len(gone)):
+            dropouts = {name: [p for p, r in zip(gone, rounds, strict=True) if r == name] for name in plan.rounds}
+            silent = {p for name in plan.rounds[:2] for p in dropouts[name]}
+            there = [p for p in range(len(vectors)) if p not in silent]
             if len(gone) <= 1:
-                result = secagg.simulate(PLAN, VECTORS, dropouts=dropouts)
+                result = secagg.simulate(plan, vectors, dropouts=dropouts)
                 assert result.survivors == there
-                assert result.total.tolist() == VECTORS[there].sum(axis=0).tolist()
+                assert result.total.tolist() == vectors[there].sum(axis=0).tolist()
             else:
                 with pytest.raises(TooFewSurvivorsError):
-                    secagg.simulate(PLAN, VECTORS, dropouts=dropouts)
+                    secagg.simulate(plan, vectors, dropouts=dropouts)
+
+
+def test_a_threshold_below_what_is_left_opens_without_more_than_planned():
+    """Two of nine are gone in the last round, one may be; one coefficient to a polynomial leaves room for that."""
+    vectors = np.arange(27, dtype=np.uint64).reshape(9, 3)
+    for threshold, opens in ((7, True), (8, False)):
+        plan = ThresholdSum.plan(9, 3, 8, threshold=threshold, corrupt=0.0, dropout=0.12)
+        if opens:
+            result = secagg.simulate(plan, vectors, dropouts={"reveal": [1, 8]})
+            assert result.total.tolist() == vectors.sum(axis=0).tolist()
+        else:
+            with pytest.raises(TooFewSurvivorsError, match="reveal"):
+                secagg.simulate(plan, vectors, dropouts={"reveal": [1, 8]})
 
 
 @given(

@@ -14,7 +14,7 @@ from secagg.threshold.messages import Kind, list_digest
 from secagg.threshold.plan import ThresholdSum
 from secagg.threshold.ring import RING
 from secagg.threshold.sharing import PRIME
-from tests.secagg.threshold.sessions import PLAN, VECTORS, Play, body_of, frozen, refuses
+from tests.secagg.threshold.sessions import EIGHT, PACKED, PLAN, VECTORS, Play, body_of, frozen, refuses
 
 
 @pytest.fixture
@@ -40,8 +40,9 @@ def _off_by_one(play, party):
     return _answer(play, party, row)
 
 
-def test_a_wrong_answer_among_just_enough_gives_no_sum(play):
-    play.to_survivors(gone=[0])
+@pytest.mark.parametrize(("plan", "vectors"), [(PLAN, VECTORS), (PACKED, EIGHT)], ids=["plain", "packed"])
+def test_a_wrong_answer_among_just_enough_gives_no_sum(plan, vectors):
+    play = Play(plan, vectors).to_survivors(gone=[0])
     wrong = _off_by_one(play, 3)
     play.answer()
     with pytest.raises(DecodeError, match="did not verify"):
@@ -57,6 +58,14 @@ def test_one_wrong_answer_more_than_enough_is_left_out(play, liar):
     wrong = _off_by_one(play, liar)
     play.answer().close(replaced={liar: wrong})
     assert play.server.result().total.tolist() == VECTORS.sum(axis=0).tolist()
+
+
+@pytest.mark.parametrize("liar", [0, 6, 7])
+def test_one_wrong_answer_of_packed_shares_is_left_out(liar):
+    play = Play(PACKED, EIGHT).to_survivors()
+    wrong = _off_by_one(play, liar)
+    play.answer().close(replaced={liar: wrong})
+    assert play.server.result().total.tolist() == EIGHT.sum(axis=0).tolist()
 
 
 @pytest.mark.parametrize("liars", [[0, 1], [0, 5], [2, 4]])
