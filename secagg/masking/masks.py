@@ -46,6 +46,9 @@ _CHECKSUM = 16
 _COUNTED = 2
 """The counter of the first block that AES-GCM encrypts: what it makes of zeros is the stream from there on."""
 
+_WORTHWHILE = 1 << 14
+"""Bytes from which on AES-GCM is quicker, its setting up and its checksum included."""
+
 
 def word_type(modulus: int) -> np.dtype[Any]:
     """The dtype of masks and masked vectors: uint32 for a modulus of at most 2^32, uint64 up to 2^64."""
@@ -164,11 +167,12 @@ class Keystream:
         vector: in ``[0, 2**32)``.
     """
 
-    __slots__ = ("_buffer", "_context", "_gcm", "_key", "_little", "_vector", "dtype")
+    __slots__ = ("_buffer", "_context", "_gcm", "_key", "_little", "_secret", "_vector", "dtype")
 
     def __init__(self, key: bytes, dtype: np.dtype[Any], vector: int) -> None:
         secret = check_bytes("key", key, MASK_KEY_BYTES)
-        self._key, self._gcm = algorithms.AES256(secret), AESGCM(secret)
+        self._secret, self._key = secret, algorithms.AES256(secret)
+        self._gcm: AESGCM | None = None
         self._vector = check_integer("vector", vector, at_least=0, at_most=(1 << 32) - 1).to_bytes(4, "big")
         self._context: CipherContext | None = None
         # releases of cryptography before 44 want 15 bytes more to write to than they fill
@@ -197,9 +201,11 @@ class Keystream:
         place = self._vector + chunk.to_bytes(4, "big")
         # AES-GCM is counter mode beside a checksum, and the quickest that OpenSSL has; from cryptography 47 on it can
         # write in place
-        quick = 0 if block or not hasattr(self._gcm, "encrypt_into") else max(0, size - 16 * _COUNTED)
+        is_quick = not block and size >= _WORTHWHILE and hasattr(AESGCM, "encrypt_into")
+        quick = max(0, size - 16 * _COUNTED) if is_quick else 0
         self._at(place + block.to_bytes(8, "big")).update_into(_ZEROS[: size - quick], self._buffer.data)
         if quick:
+            self._gcm = self._gcm or AESGCM(self._secret)
             rest = self._buffer.data[size - quick : size + _CHECKSUM]
             self._gcm.encrypt_into(place + bytes(4), _ZEROS[:quick], None, rest)
         return self._buffer[lead:size].view(self._little)

@@ -192,13 +192,32 @@ def test_word_types():
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 63, CHUNK])
 @pytest.mark.parametrize("dtype", [np.dtype(np.uint32), np.dtype(np.uint64)], ids=str)
-def test_the_quick_way_gives_the_stream(dtype, count):
+def test_the_quick_way_gives_the_stream(dtype, count, monkeypatch):
     """AES-GCM's ciphertext of zeros, where it can be had in place, and plain counter mode: the same words."""
     quick, plain = (Keystream(bytes(range(32)), dtype, 2**32 - 1) for _ in range(2))
-    assert hasattr(quick._gcm, "encrypt_into")
-    plain._gcm = None
+    assert hasattr(masks.AESGCM, "encrypt_into")
     for chunk in (0, 2**32 - 1):
-        assert np.array_equal(quick.words(chunk, 0, count), plain.words(chunk, 0, count))
+        monkeypatch.setattr(masks, "_WORTHWHILE", 0)
+        words = quick.words(chunk, 0, count)
+        assert (quick._gcm is None) is (count * dtype.itemsize <= 32)
+        monkeypatch.setattr(masks, "_WORTHWHILE", 2**20)
+        assert np.array_equal(words, plain.words(chunk, 0, count))
+        assert plain._gcm is None
+
+
+def test_the_quick_way_is_not_set_up_for_little():
+    """A graph of a thousand parties masks short vectors with a thousand keys."""
+    stream = Keystream(KEY, np.dtype(np.uint32), 0)
+    stream.words(0, 0, 4095)
+    assert stream._gcm is None
+    stream.words(0, 0, 4096)
+    assert stream._gcm is not None
+
+
+def test_releases_without_the_quick_way_give_the_same_stream(monkeypatch):
+    there = mask(KEY, CHUNK + 9, modulus=2**20)
+    monkeypatch.setattr(masks, "AESGCM", type("Older", (), {}))
+    assert np.array_equal(mask(KEY, CHUNK + 9, modulus=2**20), there)
 
 
 def test_a_context_without_reset_gives_the_same_stream(monkeypatch):
