@@ -6,7 +6,8 @@ Modulo the plaintext modulus t, party i sends in slot j of a chunk, and in the s
 
 so over parties U the slots add to :math:`M_j = S_j + \gamma_j \sum_U \beta_i` and the tags to
 :math:`\sum_j \alpha_j M_j + \sum_U \rho_i`. The factors :math:`\alpha, \gamma` depend on session, plan and chunk, the
-blinds :math:`\beta, \rho` on the party as well; all are secret from the server.
+blinds :math:`\beta, \rho` on the party as well; all are secret from the server. No :math:`\alpha` is zero: who knows
+them, as parties do, would know of a slot that the tag does not weigh.
 
 - Whoever combines ciphertexts in any other way (one alone, one twice, a chunk in another's place, a constant added,
   other survivors than announced) must hit a value that is uniform to him: that is the tag's work.
@@ -69,10 +70,10 @@ class SumTag:
     """Pads and tags of one session.
 
     Guarantee:
-        A sum of anything but the announced parties' ciphertexts, one each, opens with probability at most 3/t per
-        attempt, whatever the vectors are (AES and HKDF ideal): 1/t for a forged tag, 2/t for a change that vanishes
-        under the pads. Held by ``test_a_dishonest_combination_does_not_open`` and
-        ``test_a_right_guess_does_not_open``.
+        A sum of anything but the announced parties' ciphertexts, one each, opens with probability at most 3/(t - 1) per
+        attempt, whatever the vectors are (AES and HKDF ideal): 1/(t - 1) for a forged tag, 2/t for a change that
+        vanishes under the pads. Held by ``test_a_dishonest_combination_does_not_open``,
+        ``test_a_right_guess_does_not_open`` and ``test_every_slot_weighs_in_the_tag``.
 
     Args:
         group_key: 32 bytes that all parties share and the server does not know.
@@ -143,7 +144,8 @@ class SumTag:
 
     def _tag(self, padded: NDArray[np.uint64], chunk: int, parties: list[int]) -> int:
         """Σ_j α_j M_j + Σ_i ρ_i mod t."""
-        factors = self._stream("tag factors", chunk, self._slots)
+        key, count = self._keys["tag factors"], self._slots
+        factors = uniform(key, index=chunk, count=count, modulus=self._modulus - 1) + np.uint64(1)
         return (dot_mod(factors, padded, self._modulus) + self._blind("tag blinds", chunk, parties)) % self._modulus
 
     def _pad(self, chunk: int, parties: list[int]) -> NDArray[np.uint64]:

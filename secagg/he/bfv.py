@@ -106,8 +106,8 @@ class BFVSum(BFVPlan):
 
         Raises:
             ParameterError: an argument is out of its domain, or fewer than 3 parties would have to survive.
-            CapacityError: the sum does not fit a slot beside its noise, or the noise of so many parties leaves a lying
-                server a chance above 2^-20 to pass a forgery in a session.
+            CapacityError: the sum does not fit a slot beside its noise; or more than 1024 parties would open it, and
+                tell a lying server as many bits of the secret key.
         """
         if key == "public":
             return PublicBFVSum.plan(num_parties, dim, value_bits, dropout=dropout)
@@ -129,13 +129,24 @@ class BFVSum(BFVPlan):
             f"and from whoever reads the wire, as long as no client helps them: {self.security}. A server that "
             "combines ciphertexts in any way but one from each announced party is found by a tag (chance that any "
             f"forgery passes in a session at most 2^-{tag_bits(self.num_parties)}: {self.num_parties} attempts, one "
-            "per client, of at most 3/t each, t the plaintext modulus; a client that fails to open tells the server "
-            "one bit, which hangs on what the server changed and on encryption noise, not on the vectors), and no sum "
-            f"of fewer than {self.min_survivors} inputs is opened. Any single client together "
+            "per client, of at most 3/(t - 1) each, t the plaintext modulus), and no sum of fewer than "
+            f"{self.min_survivors} inputs is opened. Whether a client opens tells such a server one bit, which hangs "
+            "on what the server changed, on encryption noise and on the secret key, not on the vectors: in a session, "
+            f"{self.num_parties} of some 6492 bits of the key. {self._told_apart}Any single client together "
             "with the server or the wire reads everybody's vector: against such a pair a ledger may claim only "
             "each party's own local noise. Every client learns the sum and the list of survivors; the server "
             "learns who took part. A client can enter any vector of the planned range. Keys are for one session: "
             "never use them for a second one."
+        )
+
+    @property
+    def _told_apart(self) -> str:
+        """What a server can do with lists of survivors, where there can be more than one."""
+        if self.min_survivors == self.num_parties:
+            return ""
+        return (
+            "It can have clients open sums of different survivors, and whoever is told two of them learns their "
+            "difference, which can be one vector: clients must compare their lists before they tell a sum to anybody. "
         )
 
     @property
@@ -144,7 +155,8 @@ class BFVSum(BFVPlan):
 
         Parties open the sum and each knows its own share, so against any one party only the others' noise counts:
         noise is planned for ``min_survivors - 1`` shares. It holds against a party alone, and against the server
-        alone, even a lying one. Against a party that shares what it knows with the server, see :attr:`promise`.
+        alone, even a lying one, as long as nobody is told two sums of a session. For those, and for a party that shares
+        what it knows with the server, see :attr:`promise`.
         """
         return self.min_survivors - 1
 
@@ -154,7 +166,7 @@ class BFVSum(BFVPlan):
         return self._sum_bytes
 
     def keygen(self, entropy: Entropy | None = None) -> Keys[ClientKeys, ServerKeys]:
-        """Fresh keys of one session. Hand each party its own over a channel that the server does not read.
+        """Fresh keys of one session. Hand each party its own where the server can neither read nor change it.
 
         Args:
             entropy: source of the session identifier, the group key and the link keys; None means the system's. The

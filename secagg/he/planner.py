@@ -42,8 +42,10 @@ from secagg.errors import CapacityError, ParameterError
 from secagg.he.rings import PUBLIC_RINGS, SHARED_RING, Ring
 
 __all__ = [
+    "MAX_OPENERS",
     "MAX_PLAIN_BITS",
     "MIN_TAG_BITS",
+    "check_openers",
     "check_sizes",
     "failure_bits",
     "fields_per_slot",
@@ -53,6 +55,12 @@ __all__ = [
     "public_ring",
     "tag_bits",
 ]
+
+MAX_OPENERS = 1024
+"""Parties who open a sum with one secret key: by whether each does, a lying server reads a bit of the key off it.
+
+Were every bit a coefficient, 3072 of 4096 would be left, and in proportion to their number the modulus would still be
+within the 192-bit row of 2024 (``test_plans_end_before_those_bits_are_many``). All have 4096 log2(3) = 6492 bits."""
 
 MAX_PLAIN_BITS = 41
 """Bits of the largest plaintext modulus: residues whose products of limbs fit 64-bit words (secagg.tag)."""
@@ -155,11 +163,11 @@ def max_parties(room: int, ring: Ring = SHARED_RING) -> int:
 
 
 def tag_bits(num_parties: int, ring: Ring = SHARED_RING) -> int:
-    r"""Bits of security of a session's tags: the largest b with 3·a/t <= 2^-b for a attempts.
+    r"""Bits of security of a session's tags: the largest b with 3·a/(t - 1) <= 2^-b for a attempts.
 
-    A forgery passes with probability at most 3/t (:class:`secagg.tag.SumTag`). A server that lies has one attempt at
-    each of n parties who open the sum, and one where a single opener does. The union bound holds for adaptive attempts
-    too: until a forgery passes, what the server hears does not hang on the keys of the tags.
+    A forgery passes with probability at most 3/(t - 1) (:class:`secagg.tag.SumTag`). A server that lies has one
+    attempt at each of n parties who open the sum, and one where a single opener does. The union bound holds for
+    adaptive attempts too: until a forgery passes, what the server hears does not hang on the keys of the tags.
 
     Args:
         num_parties: n, >= 1.
@@ -176,13 +184,22 @@ def tag_bits(num_parties: int, ring: Ring = SHARED_RING) -> int:
         (35, 27)
     """
     attempts = 1 if ring.is_public else num_parties
-    bits = (plain_modulus(num_parties, ring) // (3 * attempts)).bit_length() - 1
+    bits = ((plain_modulus(num_parties, ring) - 1) // (3 * attempts)).bit_length() - 1
     if bits < MIN_TAG_BITS:
         raise CapacityError(
             f"num_parties = {num_parties} is too many: a lying server would pass a forged sum with a chance above "
             f"2^-{MIN_TAG_BITS} in a session; use fewer parties."
         )
     return bits
+
+
+def check_openers(num_parties: int, ring: Ring) -> None:
+    """Raise CapacityError where too many parties would open a sum with one secret key."""
+    if not ring.is_public and num_parties > MAX_OPENERS:
+        raise CapacityError(
+            f"num_parties must be at most {MAX_OPENERS} where everybody opens the sum, got {num_parties}: a lying "
+            'server learns a bit of the secret key from each; use key="public", where one opener has it.'
+        )
 
 
 def fields_per_slot(num_parties: int, value_bits: int, ring: Ring = SHARED_RING) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from secagg.envelope import OVERHEAD, digest
-from secagg.he.planner import check_sizes, failure_bits, fields_per_slot, plain_modulus, tag_bits
+from secagg.he.planner import check_openers, check_sizes, failure_bits, fields_per_slot, plain_modulus, tag_bits
 from secagg.he.rings import Ring, Security
 from secagg.he.seal import blob_limit
 from secagg.he.work import Layout
@@ -99,5 +99,6 @@ class BFVPlan(ABC):
         sizes = check_sizes(self.num_parties, self.dim, self.value_bits, self.min_survivors)
         for name, size in zip(("num_parties", "dim", "value_bits", "min_survivors"), sizes, strict=True):
             object.__setattr__(self, name, size)
+        check_openers(self.num_parties, self.ring)
         fields_per_slot(self.num_parties, self.value_bits, self.ring)
         tag_bits(self.num_parties, self.ring)

@@ -107,10 +107,10 @@ class PublicBFVSum(BFVPlan):
             f"one from each announced party is found by a tag (chance that a forgery passes at most 2^-{bits}), and no "
             f"sum of fewer than {self.min_survivors} inputs is opened. If k clients help a lying server, at least "
             f"{self.min_survivors} - k other vectors are still in what is opened, once each, with anything of theirs "
-            "added; and whether the opener opens it tells them one bit, which hangs on that sum and on encryption "
-            "noise, and not on one party's vector alone. A sum decrypts wrongly with a chance of at most 2^-64, and is "
-            "then not opened. The server learns who took part. A client can enter any vector of the planned range. "
-            "Keys are for one session: never use them for a second one."
+            "added; and whether the opener opens it tells them one bit, which hangs on that sum, on encryption "
+            "noise and on the secret key, and not on one party's vector alone. A sum decrypts wrongly with a chance of "
+            "at most 2^-64, and is then not opened. The server learns who took part. A client can enter any vector of "
+            "the planned range. Keys are for one session: never use them for a second one."
         )
 
     @property
@@ -135,7 +135,10 @@ class PublicBFVSum(BFVPlan):
         return self._sum_bytes
 
     def keygen(self, entropy: Entropy | None = None) -> Keys[PublicClientKeys, PublicServerKeys]:
-        """Fresh keys of one session; the opener makes them, and hands each party its own where the server cannot read.
+        """Fresh keys of one session, made by the opener, for channels that the server can neither read nor change.
+
+        A party takes the public key that it is handed for the opener's: whoever could put his own in its place would
+        read that party's vector.
 
         Args:
             entropy: source of all keys but SEAL's; None means the system's. SEAL draws key pair and encryption

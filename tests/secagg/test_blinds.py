@@ -64,7 +64,7 @@ def _opens(blinds_of, guess, vector):
     """
     group = {"session": SESSION, "config": CONFIG, "modulus": T, "num_parties": 3, "slots": 3}
     tags = [SumTag(bytes(32), **group, blinds=blinds_of(party)) for party in range(3)]
-    alpha = [int(v) for v in tags[0]._stream("tag factors", 0, 3)]
+    alpha = [tags[0]._tag(np.eye(3, dtype=np.uint64)[j], 0, []) for j in range(3)]
     gamma = [int(v) for v in tags[0]._stream("pad factors", 0, 3)]
     # u with Σ α_j u_j γ_j = 0 and Σ α_j u_j guess_j = 0: the cross product of both rows
     rows = [[a * g % T for a, g in zip(alpha, other, strict=True)] for other in (gamma, guess)]

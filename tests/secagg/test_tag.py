@@ -37,11 +37,16 @@ def test_scale_mod_equals_big_integers():
 
 def _streams(chunk: int) -> list[list[int]]:
     """Factors and blinds of the tag and of the pad."""
-    purposes = ((b"tag factors", 5), (b"tag blinds", 4), (b"pad factors", 5), (b"pad blinds", 4))
-    keys = [
-        (derive_key(bytes(32), salt=SESSION, purpose=purpose, parts=(CONFIG,)), count) for purpose, count in purposes
-    ]
-    return [uniform(key, index=chunk, count=count, modulus=T).tolist() for key, count in keys]
+    drawn = []
+    for purpose, count, least in (
+        (b"tag factors", 5, 1),
+        (b"tag blinds", 4, 0),
+        (b"pad factors", 5, 0),
+        (b"pad blinds", 4, 0),
+    ):
+        key = derive_key(bytes(32), salt=SESSION, purpose=purpose, parts=(CONFIG,))
+        drawn.append([int(v) + least for v in uniform(key, index=chunk, count=count, modulus=T - least)])
+    return drawn
 
 
 def test_seal_equals_its_formula_in_big_integers():
