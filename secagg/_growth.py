@@ -106,7 +106,7 @@ def _masked(plan: Any, parties: int, dim: int) -> Any:
     if parties == plan.num_parties:
         return replace(plan, dim=dim)
     bits = plan.value_bits if plan.wrap else _width_kept(plan, parties)
-    # one in four may leave: so there are masks to be taken off, and enough neighbours to show
+    # one in four may leave: so there are masks to be taken off, and as many neighbours as show
     lost = {"corrupt": 0.0, "dropout": _fraction(parties // 4, parties)}
     return replace(plan, num_parties=parties, dim=dim, value_bits=bits, **lost)
 
@@ -135,7 +135,7 @@ def _unmasked(plan: Any) -> tuple[float, ...]:
     """The server takes off each survivor's own mask, and those of the lost with neighbours that stay."""
     stay, parties = plan.min_survivors, plan.num_parties
     of_pairs = (parties - stay) * plan.neighbours * stay / (parties - 1)
-    return stay, stay * plan.neighbours, of_pairs, (stay + of_pairs) * plan.dim
+    return parties, of_pairs, (stay + of_pairs) * plan.dim
 
 
 def _linear(plan: Any) -> tuple[float, ...]:
@@ -151,7 +151,7 @@ def _decrypted(plan: Any) -> tuple[float, ...]:
 
 
 def _added(plan: Any) -> tuple[float, ...]:
-    return plan.num_parties, plan.bytes_up, plan.num_parties * plan.bytes_up
+    return plan.num_parties, plan.num_parties * plan.bytes_up
 
 
 _PLAIN = Kind(
@@ -159,17 +159,17 @@ _PLAIN = Kind(
     parties=(3, 6),
     units=(1_000, 400_000),
     client={"input": _linear, "result": _linear},
-    server={"masked_input": lambda p: (p.num_parties, p.dim, p.num_parties * p.dim)},
+    server={"masked_input": lambda p: (p.num_parties, p.num_parties * p.dim)},
 )
 
 _MASKED = Kind(
     shrunk=_masked,
     parties=(6, 18),
-    units=(1_000, 50_000),
+    units=(1_000, 100_000),
     client={
         "input": _linear,
         "share_keys": lambda p: (1, p.neighbours),
-        "masked_input": lambda p: (1, p.neighbours, p.dim, p.neighbours * p.dim),
+        "masked_input": lambda p: (p.neighbours, p.dim, p.neighbours * p.dim),
         "consistency": lambda p: (1,),
         "unmask": lambda p: (1, _listed(p)),
     },
@@ -177,15 +177,18 @@ _MASKED = Kind(
         "advertise": _heard,
         "share_keys": lambda p: (p.num_parties, p.num_parties * p.neighbours),
         "masked_input": lambda p: (p.min_survivors, p.min_survivors * p.dim),
-        "consistency": _heard,
+        "consistency": lambda p: (p.min_survivors, p.min_survivors * _listed(p)),
         "unmask": _unmasked,
     },
 )
 
+_NEIGHBOURS = replace(_MASKED, parties=(12, 24), units=(1_000, 50_000))
+"""With so few parties a plan of neighbours is not yet that of everybody."""
+
 _EXACT = Kind(
     shrunk=_exact,
     parties=(3, 6),
-    units=(1, 4),
+    units=(1, 3),
     client={"input": _encrypted, "result": _encrypted},
     server={"masked_input": _added},
     opener={"result": _decrypted},
@@ -205,7 +208,7 @@ _THRESHOLD = Kind(
     },
     server={
         "share_keys": lambda p: (p.num_parties, p.num_parties**2),
-        "masked_input": lambda p: (p.min_survivors, p.chunks, p.min_survivors * p.chunks),
+        "masked_input": lambda p: (p.min_survivors, p.min_survivors * p.chunks),
         "reveal": lambda p: (p.min_survivors, p.chunks),
     },
     unit=lambda plan: -(-plan.dim // plan.chunks),
@@ -214,7 +217,7 @@ _THRESHOLD = Kind(
 KINDS: dict[type, Kind] = {
     PlainSum: _PLAIN,
     SecAgg: _MASKED,
-    SecAggPlus: _MASKED,
+    SecAggPlus: _NEIGHBOURS,
     BFVSum: _EXACT,
     PublicBFVSum: _EXACT,
     ThresholdSum: _THRESHOLD,

@@ -7,6 +7,8 @@ was measured, relatively; the plan's own products then say what it takes.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +70,7 @@ def estimate(plan: SumProtocol, *, clock: Clock = time.perf_counter) -> Cost:
 
     Example:
         >>> from secagg import PlainSum
-        >>> cost = estimate(PlainSum.plan(100, 1_000_000, 16))
+        >>> cost = estimate(PlainSum.plan(100, 1_000_000, 16), clock=time.process_time)
         >>> 0.0 < cost.client_seconds < cost.server_seconds
         True
     """
@@ -110,14 +112,16 @@ def _foretold(terms: Terms, plans: Sequence[SumProtocol], seconds: Sequence[floa
     measured, table, wanted = np.array(seconds), np.array([terms(small) for small in plans]), np.array(terms(plan))
     if not (measured > 0).all():
         return 0.0  # less than the clock can see
-    used = np.flatnonzero(table.max(axis=0))
-    while True:
-        scale = table[:, used].max(axis=0)
-        relative = table[:, used] / scale / measured[:, None]
-        factors = np.linalg.lstsq(relative, np.ones(len(measured)), rcond=None)[0]
-        if (factors >= 0).all():
-            return float(wanted[used] / scale @ factors)
-        used = np.delete(used, factors.argmin())
+    scale = table.max(axis=0)
+    relative = table / np.where(scale, scale, 1.0) / measured[:, None]
+    told, least = 0.0, math.inf
+    for count in range(1, len(scale) + 1):  # of these sets of terms one gives the best of all non-negative combinations
+        for used in itertools.combinations(range(len(scale)), count):
+            factors = np.linalg.lstsq(relative[:, used], np.ones(len(measured)), rcond=None)[0]
+            misfit = float(np.linalg.norm(relative[:, used] @ factors - 1.0))
+            if (factors >= 0).all() and scale[list(used)].all() and misfit < least:
+                told, least = float((wanted / np.where(scale, scale, 1.0))[list(used)] @ factors), misfit
+    return told
 
 
 def _secrets(plan: Any, clock: Clock) -> tuple[float, float]:

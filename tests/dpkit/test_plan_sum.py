@@ -54,7 +54,7 @@ def test_the_table_fits_a_terminal_and_promises_follow(capsys, monkeypatch):
 
 
 def test_seconds_stand_in_text_and_json(capsys, monkeypatch):
-    monkeypatch.setattr(_plan_sum, "estimate", lambda plan: Cost(0.0123, 4.56))
+    monkeypatch.setattr(_plan_sum, "estimate", lambda plan, clock: Cost(0.0123, 4.56))
     facts = json.loads(_run(capsys, "--json").out)
     assert facts["ThresholdSum"]["client_seconds"] == 0.0123
     assert facts["ThresholdSum"]["server_seconds"] == 4.56
@@ -64,7 +64,9 @@ def test_seconds_stand_in_text_and_json(capsys, monkeypatch):
 
 def test_the_opener_has_seconds_of_its_own(capsys, monkeypatch):
     opened = ("PublicBFVSum",)
-    monkeypatch.setattr(_plan_sum, "estimate", lambda plan: Cost(1, 1, 0.25 if type(plan).__name__ in opened else 0.0))
+    monkeypatch.setattr(
+        _plan_sum, "estimate", lambda plan, clock: Cost(1, 1, 0.25 if type(plan).__name__ in opened else 0.0)
+    )
     captured = _run(capsys)
     assert "BFVSum, public key: who opens the sum takes 250 ms." in " ".join(captured.out.split())
     assert captured.out.count("who opens the sum takes") == 1
@@ -79,7 +81,7 @@ def test_seconds_are_estimated_here(capsys, bits):
 
 
 def test_without_tenseal_there_are_bytes_and_a_note(capsys, monkeypatch):
-    def missing(plan):
+    def missing(plan, clock):
         if isinstance(plan, BFVSum):
             raise BackendError("it is not installed.")
         return Cost(1.0, 1.0)
@@ -94,7 +96,7 @@ def test_without_tenseal_there_are_bytes_and_a_note(capsys, monkeypatch):
 
 def test_patience_is_told(capsys, monkeypatch):
     monkeypatch.setattr(_plan_sum, "_PATIENCE", -1.0)
-    monkeypatch.setattr(_plan_sum, "estimate", lambda plan: Cost(1.0, 1.0))
+    monkeypatch.setattr(_plan_sum, "estimate", lambda plan, clock: Cost(1.0, 1.0))
     assert "small sums of ThresholdSum are timed" in _run(capsys).err
     assert _run(capsys, "--no-calibrate").err == ""
 

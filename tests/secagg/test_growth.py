@@ -34,7 +34,7 @@ def test_small_plans_are_small_and_of_the_same_kind(name, parties):
     for small in plans:
         assert type(small) is type(plan)
         assert (small.rounds, small.wrap) == (plan.rounds, plan.wrap)
-        assert small.num_parties <= min(18, parties)
+        assert small.num_parties <= min(24, parties)
         assert small.dim < plan.dim
         assert name == "plain" or abs(small.modulus_bits - plan.modulus_bits) <= 1
         assert kind.vector(small).shape == (small.dim,)
