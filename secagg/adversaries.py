@@ -84,6 +84,7 @@ class Tampering:
         _check_among("how", self.how, ("flip", "truncate", "redirect"))
         _check_among("direction", self.direction, ("up", "down"))
         object.__setattr__(self, "place", check_integer("place", self.place, at_least=0))
+        object.__setattr__(self, "parties", _listed("parties", self.parties))
         if self.resealed and self.how != "flip":
             raise ParameterError(f"resealed goes with how='flip' only, got {self.how!r}.")
 
@@ -148,6 +149,8 @@ class Replay:
 
     def __post_init__(self) -> None:
         _check_among("earlier", self.earlier, (None, "other_task", "same_task"))
+        for name in ("rounds", "parties"):
+            object.__setattr__(self, name, _listed(name, getattr(self, name)))
 
     def attack(self, scene: Scene) -> Carry:
         """Begin; all sessions of a plain sum are one, and those of an encrypted one have keys of their own."""
@@ -214,6 +217,7 @@ class EquivocatingServer:
 
     def __post_init__(self) -> None:
         check_integer("victim", self.victim, at_least=0)
+        object.__setattr__(self, "deniers", _listed("deniers", self.deniers))
 
     def attack(self, scene: Scene) -> Carry:
         """Begin; the plan must be a masked sum with these parties."""
@@ -322,22 +326,23 @@ def _check_among(name: str, value: object, known: Iterable[object]) -> None:
         raise ParameterError(f"{name} must be {', '.join(repr(one) for one in known)}, got {value!r}.")
 
 
-def _check_parties(parties: Any, plan: SumProtocol) -> frozenset[int]:
-    """Parties of the plan; all of them for None."""
-    everybody = range(plan.num_parties)
+def _listed(name: str, values: Any) -> tuple[Any, ...] | None:
+    """A copy: what can be gone through once, or changes, would make another attack of the next run."""
     try:
-        listed = tuple(everybody if parties is None else parties)
+        return None if values is None else tuple(values)
     except TypeError:
-        raise ParameterError(f"parties must be listed, or None, got {type(parties).__name__}.") from None
+        raise ParameterError(f"{name} must be listed, or None, got {type(values).__name__}.") from None
+
+
+def _check_parties(parties: Collection[int] | None, plan: SumProtocol) -> frozenset[int]:
+    """Parties of the plan; all of them for None."""
+    listed = range(plan.num_parties) if parties is None else parties
     return frozenset(check_integer("a party", one, at_least=0, at_most=plan.num_parties - 1) for one in listed)
 
 
-def _check_rounds(rounds: Any, plan: SumProtocol) -> tuple[str, ...]:
+def _check_rounds(rounds: Collection[str] | None, plan: SumProtocol) -> Collection[str]:
     """Rounds of the plan; all of them for None."""
-    try:
-        listed = tuple(plan.rounds if rounds is None else rounds)
-    except TypeError:
-        raise ParameterError(f"rounds must be listed, or None, got {type(rounds).__name__}.") from None
+    listed = plan.rounds if rounds is None else rounds
     for name in listed:
         _check_among("a round", name, plan.rounds)
     return listed

@@ -261,6 +261,11 @@ def _encoded(plan: SumProtocol, vectors: Any, codec: FixedPoint | None, entropy:
         raise ParameterError(
             f"codec must be None: {type(plan).__name__} takes reals as they are, and its total is real."
         )
+    if not isinstance(codec, FixedPoint):
+        raise ParameterError(
+            f"codec must be a FixedPoint or None, got {type(codec).__name__}; encode with any other before, "
+            "and decode the total."
+        )
     if codec.value_bits != plan.value_bits or plan.wrap:
         raise ParameterError(
             f"codec must have the plan's value_bits, {plan.value_bits}, and the plan must not wrap, got "

@@ -314,7 +314,10 @@ def test_sybils_with_drop_outs(data):
         lambda: Tampering("masked_input", direction="sideways"),
         lambda: Tampering("masked_input", place=-1),
         lambda: Tampering("masked_input", "truncate", resealed=True),
+        lambda: Tampering("unmask", parties=3),
         lambda: Replay("yesterday"),
+        lambda: Replay(rounds=3),
+        lambda: EquivocatingServer(1, 2),
         lambda: EquivocatingServer(-1),
         lambda: EquivocatingServer(True),
         lambda: GreedyUnmask("1"),
@@ -333,10 +336,8 @@ def test_settings_out_of_their_domain(make):
     [
         Tampering("shuffle"),
         Tampering("unmask", parties=[5]),
-        Tampering("unmask", parties=3),
         Replay(rounds=["shuffle"]),
         Replay(rounds="unmask"),
-        Replay(rounds=3),
         Replay(parties=[-1]),
         EquivocatingServer(5),
         EquivocatingServer(1, [5]),
@@ -366,6 +367,22 @@ def test_adversaries_are_values_and_their_reports_are_not():
     for _ in range(2):
         attacked(MASKED["semi-honest"], adversary)
         assert len(adversary.report.refusals) == 10, "of the latest run"
+
+
+def test_an_attack_is_the_same_in_every_run():
+    """Whatever its parties were listed in, and whatever becomes of the list."""
+    listed = [1]
+    tampering = Tampering("masked_input", place=np.uint8(200), parties=listed)
+    once = Replay(parties=(party for party in (1, 2)))
+    listed.append(3)
+    for adversary, wanted in ((tampering, 1), (once, None)):
+        refused = []
+        for _ in range(2):
+            attacked(MASKED["semi-honest"], adversary)
+            refused.append([(one.round, one.who, one.sender) for one in adversary.report.refusals])
+        assert refused[0] == refused[1] != []
+        assert wanted is None or len(refused[0]) == wanted
+    assert hash(tampering) == hash(Tampering("masked_input", place=200, parties=(1,)))
 
 
 @pytest.mark.parametrize("name", MASKED)

@@ -18,6 +18,7 @@ from secagg import (
     SecAgg,
     SecAggPlus,
     TooFewSurvivorsError,
+    WeightedMean,
     offset_decode,
     offset_encode,
     simulate,
@@ -132,6 +133,9 @@ def test_a_codec_must_be_the_plans():
         simulate(PlainSum.plan(4, 3, 8, wrap=True), reals, codec=FixedPoint(8, 1.0))
     with pytest.raises(ParameterError):
         simulate(PLANS[0], np.full((4, 3), np.inf), codec=FixedPoint(8, 1.0))
+    for codec in (WeightedMean(FixedPoint(4, 1.0), 4), 8, "FixedPoint"):
+        with pytest.raises(ParameterError, match="must be a FixedPoint or None"):
+            simulate(PLANS[0], reals, codec=codec)
 
 
 @pytest.mark.parametrize(
