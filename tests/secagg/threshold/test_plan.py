@@ -206,6 +206,18 @@ def test_sessions_need_the_keys_of_this_many_parties():
         PLAN.client(0, keys=low)
 
 
+def test_the_digest_differs_by_every_number_of_a_plan():
+    digests = [PACKED._config]
+    for part in ("thresholds", "packing"):
+        numbers = getattr(PACKED, part)
+        for name in set(numbers.__slots__) - {"num_parties", "dim", "value_bits"}:
+            other = replace(PACKED)
+            object.__setattr__(other, part, replace(numbers, **{name: getattr(numbers, name) + 1}))
+            digests.append(other._config)
+    assert len(digests) == 10
+    assert len(set(digests)) == 10
+
+
 def test_a_plan_of_other_terms_is_another_session():
     """Whoever plans otherwise is not understood, whatever the difference is."""
     plans = [PLAN, replace(PLAN, corrupt=0.0), replace(PLAN, dim=4), replace(PLAN, value_bits=9)]
