@@ -1,0 +1,1 @@
+"""DP-FTRL: what its example costs, and a short training run."""
