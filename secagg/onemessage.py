@@ -64,7 +64,7 @@ class ServerWork(Protocol):
         """The parts of a body; raises DecodeError."""
 
     def add(self, parts: Any) -> None:
-        """Add the parts to the sum; cannot fail on what `parse` returned."""
+        """Add the parts to the sum; raises DecodeError, and the sum is as it was, if the two make no sum."""
 
     def body(self) -> bytes:
         """The body of the sum."""
@@ -328,10 +328,9 @@ class OneMessageServer(SummingSession):
         if party in self._survivors:
             raise PeerProtocolError(f"party {party} has sent its input already.", peer=party)
         try:
-            parts = self._work.parse(body)
+            self._work.add(self._work.parse(body))
         except DecodeError as error:
             raise DecodeError(f"party {party}: {error}", peer=party) from None
-        self._work.add(parts)
         self._survivors.add(party)
         self._bytes[0, party] = len(payload)
         return []

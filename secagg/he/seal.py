@@ -201,8 +201,20 @@ class Backend:
         return _load(self.sealapi.PublicKey(), self.context, blob)
 
     def add(self, left: Any, right: Any) -> None:
-        """Add the ciphertext `right` into `left`; `right` is as it was."""
-        self.evaluator.add_inplace(left, right)
+        """Add the ciphertext `right` into `left`; `right` is as it was.
+
+        Raises:
+            DecodeError: their second halves cancel, and what is left would hide nothing; `left` is as it was, too.
+        """
+        try:
+            self.evaluator.add_inplace(left, right)
+        except RuntimeError:
+            self.subtract(left, right)  # SEAL adds, and looks at the sum after
+            raise DecodeError("the ciphertext leaves a sum that is none.") from None
+
+    def subtract(self, left: Any, right: Any) -> None:
+        """Take the ciphertext `right` off `left` again."""
+        self.evaluator.sub_inplace(left, right)
 
     def save(self, cipher: Any) -> bytes:
         """A full ciphertext's bytes."""

@@ -204,12 +204,19 @@ class BFVServer:
         return [self._backend.load(blob, sent) for blob in split_blobs(body, self._layout.chunks)]
 
     def add(self, parts: list[Any]) -> None:
-        """Add a party's ciphertexts."""
+        """Add a party's ciphertexts, all of them or none; raises DecodeError."""
         if not self._sums:
             self._sums = parts
             return
-        for total, part in zip(self._sums, parts, strict=True):
-            self._backend.add(total, part)
+        added: list[tuple[Any, Any]] = []
+        try:
+            for total, part in zip(self._sums, parts, strict=True):
+                self._backend.add(total, part)
+                added.append((total, part))
+        except DecodeError:
+            for total, part in added:
+                self._backend.subtract(total, part)
+            raise
 
     def body(self) -> bytes:
         """The summed ciphertexts."""

@@ -396,6 +396,28 @@ def test_a_forgery_passes_with_the_chance_that_is_said_and_the_opener_has_one_at
     assert f"at most 2^-{bits})" in plan.promise
 
 
+def test_a_party_cannot_cancel_the_sum_of_the_others():
+    """Who reads the wire can send what leaves of a sum its open half alone; SEAL finds that when it has been added."""
+    plan = BFVSum.plan(3, 20_000, 16, key="public")
+    assert plan.chunks == 3
+    vectors = vectors_of(plan, seed=1)
+    network = Opened.started(plan, vectors)
+    server, base = network.wire.server, network.wire.server._work._backend
+    server.receive(network.wire.up[0], 0)
+    first, own = (list(split_blobs(network.wire.body(party), plan.chunks)) for party in (0, 1))
+    cancelling = base.load(first[1], plan.ring.sent_bytes)
+    base.evaluator.negate_inplace(cancelling)
+    body = join_blobs([own[0], base.save(cancelling), own[2]])
+    with pytest.raises(DecodeError, match="party 1: ") as caught:
+        server.receive(server._channels[1].wrap(Kind.INPUT, body), 1)
+    assert caught.value.peer == 1
+    for party in (1, 2):
+        server.receive(network.wire.up[party], party)
+    (message,) = server.close_round()
+    network.opener.receive(message.payload, "server")
+    assert network.opener.result().total.tolist() == exact_sum(vectors)
+
+
 def test_sums_that_fit_no_ring_are_refused():
     assert BFVSum.plan(512, 10, 31, key="public").ring is PUBLIC_RINGS[1]
     for parties, bits in ((513, 31), (3, 39), (2**31, 10)):
