@@ -1,0 +1,1 @@
+"""What a masked sum costs in time."""
