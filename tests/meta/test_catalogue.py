@@ -15,7 +15,11 @@ def _rows():
 
 
 def test_the_catalogue_is_complete():
-    wanted = [f"{kind}{i}" for kind, count in (("M", 30), ("T", 23), ("S", 31), ("B", 24)) for i in range(1, count + 1)]
+    wanted = [
+        f"{kind}{i}"
+        for kind, count in (("M", 30), ("T", 23), ("S", 31), ("H", 15), ("B", 24))
+        for i in range(1, count + 1)
+    ]
     assert [name for name, _ in _rows()] == wanted
 
 
