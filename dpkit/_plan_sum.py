@@ -59,7 +59,7 @@ def plan_sum(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 def _plans(options: argparse.Namespace) -> dict[str, Callable[[], secagg.SumProtocol]]:
     """Every protocol, for each server or mode that it is made for."""
     size, lost = (options.parties, options.dim, options.value_bits), {"dropout": options.dropout}
-    share = {"corrupt": options.corrupt, **lost}
+    share, (least, largest) = {"corrupt": options.corrupt, **lost}, _thresholds(options)
     plans: dict[str, Callable[[], secagg.SumProtocol]] = {
         "PlainSum": lambda: secagg.PlainSum.plan(*size),
         "SecAgg, semi-honest": lambda: secagg.SecAgg.plan(*size, adversary="semi_honest", **share),
@@ -70,7 +70,8 @@ def _plans(options: argparse.Namespace) -> dict[str, Callable[[], secagg.SumProt
         ),
         "BFVSum, shared key": lambda: secagg.BFVSum.plan(*size, **lost),
         "BFVSum, public key": lambda: secagg.BFVSum.plan(*size, key="public", **lost),
-        "ThresholdSum": lambda: secagg.ThresholdSum.plan(*size, threshold=_least_threshold(options), **share),
+        "ThresholdSum, least t": lambda: secagg.ThresholdSum.plan(*size, threshold=least, **share),
+        "ThresholdSum, largest t": lambda: secagg.ThresholdSum.plan(*size, threshold=largest, **share),
     }
     if options.clip is not None and options.error is not None:
         plans["CKKSSum"] = lambda: secagg.CKKSSum.plan(
@@ -79,10 +80,13 @@ def _plans(options: argparse.Namespace) -> dict[str, Callable[[], secagg.SumProt
     return plans
 
 
-def _least_threshold(options: argparse.Namespace) -> int:
-    """The smallest t with 3t > 2n + A, which is what a threshold sum asks for."""
-    corrupt = int(Fraction(repr(options.corrupt)) * options.parties) if 0.0 <= options.corrupt < 1.0 else 0
-    return next(t for t in count(2) if 3 * t > 2 * options.parties + corrupt)
+def _thresholds(options: argparse.Namespace) -> tuple[int, int]:
+    """What a threshold sum asks for: the smallest t with 3t > 2n + A, and all who do not drop out."""
+    corrupt, lost = (
+        int(Fraction(repr(share)) * options.parties) if 0.0 <= share < 1.0 else 0
+        for share in (options.corrupt, options.dropout)
+    )
+    return next(t for t in count(2) if 3 * t > 2 * options.parties + corrupt), options.parties - lost
 
 
 def _facts(build: Callable[[], secagg.SumProtocol], *, calibrated: bool) -> dict[str, Any]:
@@ -93,6 +97,8 @@ def _facts(build: Callable[[], secagg.SumProtocol], *, calibrated: bool) -> dict
         return {"refused": " ".join(str(error).split())}
     traffic = {"bytes_up": plan.bytes_up, "bytes_down": plan.bytes_down}
     terms = {"rounds": len(plan.rounds), "min_honest": plan.min_honest, "promise": plan.promise}
+    if hasattr(plan, "threshold"):
+        terms["threshold"] = plan.threshold
     if not calibrated:
         return {**traffic, **terms}
     try:
@@ -125,7 +131,8 @@ def _text(options: argparse.Namespace, facts: dict[str, Any]) -> str:
         "small sums that were run here, as many parties lost as planned; no network."
         if not options.no_calibrate
         else "up, down: bytes of a party, at most.",
-        "honest: how many parties' noise is in any sum that comes out.",
+        "honest: how many parties' noise is in any sum that comes out. t: answers that open a threshold sum; with the "
+        "largest messages are shortest, with the least most may leave at the end.",
     ]
     notes += [f"{name} is not timed: {row['not_timed']}" for name, row in facts.items() if "not_timed" in row]
     notes += [

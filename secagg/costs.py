@@ -1,6 +1,6 @@
 """What a sum takes in seconds on this machine, estimated from sessions of smaller plans of the same kind.
 
-What each side does in a step of a protocol grows with a few products of the plan's numbers (:mod:`secagg._growth`). A
+What each side does in a step of a protocol grows with a few products of the plan's numbers (``secagg._growth``). A
 few small plans are played, and each step gets the non-negative combination of its products that comes closest to what
 was measured, relatively; the plan's own products then say what it takes.
 """

@@ -20,7 +20,8 @@ PLANS = {
     "SecAggPlus, semi-malicious": lambda: SecAggPlus.plan(*SIZE, adversary="semi_malicious", connected=True, **LOST),
     "BFVSum, shared key": lambda: BFVSum.plan(*SIZE, dropout=0.2),
     "BFVSum, public key": lambda: BFVSum.plan(*SIZE, key="public", dropout=0.2),
-    "ThresholdSum": lambda: ThresholdSum.plan(*SIZE, threshold=15, **LOST),
+    "ThresholdSum, least t": lambda: ThresholdSum.plan(*SIZE, threshold=15, **LOST),
+    "ThresholdSum, largest t": lambda: ThresholdSum.plan(*SIZE, threshold=16, **LOST),
     "CKKSSum": lambda: CKKSSum.plan(20, 5000, clip=1.0, error=1e-3, dropout=0.2),
 }
 
@@ -37,7 +38,8 @@ def test_every_protocol_is_there_with_its_plan(capsys):
     for name, build in PLANS.items():
         plan = build()
         wanted = {name: getattr(plan, name) for name in ("bytes_up", "bytes_down", "min_honest", "promise")}
-        assert facts[name] == {**wanted, "rounds": len(plan.rounds)}
+        opens = {"threshold": plan.threshold} if hasattr(plan, "threshold") else {}
+        assert facts[name] == {**wanted, **opens, "rounds": len(plan.rounds)}
 
 
 def test_the_table_fits_a_terminal_and_promises_follow(capsys, monkeypatch):
@@ -56,10 +58,10 @@ def test_the_table_fits_a_terminal_and_promises_follow(capsys, monkeypatch):
 def test_seconds_stand_in_text_and_json(capsys, monkeypatch):
     monkeypatch.setattr(_plan_sum, "estimate", lambda plan, clock: Cost(0.0123, 4.56))
     facts = json.loads(_run(capsys, "--json").out)
-    assert facts["ThresholdSum"]["client_seconds"] == 0.0123
-    assert facts["ThresholdSum"]["server_seconds"] == 4.56
-    line = next(line for line in _run(capsys).out.splitlines() if line.startswith("ThresholdSum  "))
-    assert line.split()[5:10] == ["12", "ms", "4.6", "s", "3"]
+    assert facts["ThresholdSum, least t"]["client_seconds"] == 0.0123
+    assert facts["ThresholdSum, least t"]["server_seconds"] == 4.56
+    line = next(line for line in _run(capsys).out.splitlines() if line.startswith("ThresholdSum, least t  "))
+    assert line.split()[7:12] == ["12", "ms", "4.6", "s", "3"]
 
 
 def test_the_opener_has_seconds_of_its_own(capsys, monkeypatch):
@@ -67,9 +69,9 @@ def test_the_opener_has_seconds_of_its_own(capsys, monkeypatch):
     monkeypatch.setattr(
         _plan_sum, "estimate", lambda plan, clock: Cost(1, 1, 0.25 if type(plan).__name__ in opened else 0.0)
     )
-    captured = _run(capsys)
-    assert "BFVSum, public key: who opens the sum takes 250 ms." in " ".join(captured.out.split())
-    assert captured.out.count("who opens the sum takes") == 1
+    text = " ".join(_run(capsys).out.split())
+    assert "BFVSum, public key: who opens the sum takes 250 ms." in text
+    assert text.count("who opens the sum takes") == 1
 
 
 @pytest.mark.parametrize("bits", [1, 16])
@@ -97,7 +99,7 @@ def test_without_tenseal_there_are_bytes_and_a_note(capsys, monkeypatch):
 def test_patience_is_told(capsys, monkeypatch):
     monkeypatch.setattr(_plan_sum, "_PATIENCE", -1.0)
     monkeypatch.setattr(_plan_sum, "estimate", lambda plan, clock: Cost(1.0, 1.0))
-    assert "small sums of ThresholdSum are timed" in _run(capsys).err
+    assert "small sums of ThresholdSum, least t are timed" in _run(capsys).err
     assert _run(capsys, "--no-calibrate").err == ""
 
 
@@ -109,8 +111,8 @@ def test_reals_are_planned_from_clip_and_error(capsys):
 
 def test_a_refusal_is_one_line_with_its_reason(capsys):
     text = _run(capsys, "--no-calibrate", parties=100_000, dim=10, bits=30).out
-    (line,) = [line for line in text.splitlines() if line.startswith("ThresholdSum")]
-    assert line == "ThresholdSum                refused: num_parties must be in [3, 400], got 100000."
+    (line,) = [line for line in text.splitlines() if line.startswith("ThresholdSum, least t")]
+    assert line == "ThresholdSum, least t       refused: num_parties must be in [3, 400], got 100000."
 
 
 @pytest.mark.parametrize(("parties", "corrupt"), [(3, 0.0), (10, 0.1), (15, 0.29), (100, 0.29), (400, 0.005)])
@@ -134,8 +136,8 @@ def _spied(plans, planned):
 
     def spied(options):
         found = plans(options)
-        build = found["ThresholdSum"]
-        found["ThresholdSum"] = lambda: planned.append(build()) or planned[-1]
+        build = found["ThresholdSum, least t"]
+        found["ThresholdSum, least t"] = lambda: planned.append(build()) or planned[-1]
         return found
 
     return spied

@@ -14,7 +14,7 @@ from secagg.costs import Cost, estimate
 LOST = {"corrupt": 0.1, "dropout": 0.1}
 PLANS = {
     "plain": lambda: PlainSum.plan(20, 1_000_000, 16),
-    "secagg": lambda: SecAgg.plan(30, 100_000, 16, adversary="semi_honest", **LOST),
+    "secagg": lambda: SecAgg.plan(30, 300_000, 16, adversary="semi_honest", corrupt=0.1, dropout=0.3),
     "secagg, signed": lambda: SecAgg.plan(30, 2_000, 16, adversary="malicious", **LOST),
     "secagg+": lambda: SecAggPlus.plan(80, 10_000, 16, adversary="semi_honest", **LOST),
     "secagg+, signed": lambda: SecAggPlus.plan(50, 10_000, 16, adversary="semi_malicious", **LOST),
@@ -130,6 +130,13 @@ def test_more_work_takes_longer_on_any_clock(work):
     )
     assert 4 < large.server_seconds / small.server_seconds < 10.5
     assert large.client_seconds > small.client_seconds
+
+
+def test_no_step_is_foretold_to_take_less_than_nothing():
+    """Noise can make a step look as if it took less time the more there is to do; then it takes as long as ever."""
+    terms, plans = (lambda size: (1.0, size)), [1.0, 2.0]
+    assert import_module("secagg.costs")._foretold(terms, plans, [2.0, 1.0], 100.0) == pytest.approx(1.2)
+    assert import_module("secagg.costs")._foretold(terms, plans, [1.0, 2.0], 100.0) == pytest.approx(100.0)
 
 
 def test_a_plan_of_somebody_else_is_refused():
