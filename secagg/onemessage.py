@@ -140,10 +140,10 @@ class SumReader(Session):
         if self._result is not None:
             return self._result
         self._expect(State.SUMMED, "result comes after the server's sum")
-        body, received = self._body, self._received
+        work, body, received = self._work, self._body, self._received
         self.abort("the sum did not verify")  # until it has: whatever happens on the way, there is one attempt
         self._is_opening = True
-        survivors, total = self._open(body, progress)
+        survivors, total = self._open(work, body, progress)
         if not self._is_opening:  # progress() gave up
             self._refuse_aborted()
         counts = np.zeros((2, self._plan.num_parties), dtype=np.int64)
@@ -152,7 +152,7 @@ class SumReader(Session):
         self._state = State.FINISHED
         return self._result
 
-    def _open(self, body: bytes, progress: Progress) -> tuple[list[int], NDArray[Any]]:
+    def _open(self, work: ReaderWork, body: bytes, progress: Progress) -> tuple[list[int], NDArray[Any]]:
         """Survivors and their verified sum; every failure looks the same."""
         cut = set_bytes(self._plan.num_parties)
         try:
@@ -160,12 +160,14 @@ class SumReader(Session):
             survivors = [party for party, is_there in enumerate(there) if is_there]
             if len(survivors) < self._plan.min_survivors:
                 raise DecodeError(_UNVERIFIED, peer="server")
-            return survivors, self._work.open(body[cut:], survivors, progress)
+            return survivors, work.open(body[cut:], survivors, progress)
         except DecodeError:
             raise DecodeError(_UNVERIFIED, peer="server") from None
 
     def _forget(self) -> None:
         self._body, self._result, self._is_opening = b"", None, False
+        self._channel = replace(self._channel, key=b"")
+        self.__dict__.pop("_work", None)  # with its keys; nothing asks for it any more
 
 
 @final
@@ -242,6 +244,8 @@ class OneMessageClient(PartySession):
 
     def _forget(self) -> None:
         self._input, self._result = None, None
+        self._channel = replace(self._channel, key=b"")
+        self.__dict__.pop("_work", None)  # with its keys; nothing asks for it any more
         if self._reader is not None:
             self._reader.abort(self._reason)
 

@@ -119,6 +119,37 @@ def test_every_slot_weighs_in_the_tag(modulus):
             tag.open(changed, chunk=0, survivors=[0])
 
 
+def _held(thing: object, seen: set[int]) -> set[bytes]:
+    """All bytes that can be reached from a session of ours."""
+    if id(thing) in seen or isinstance(thing, type):
+        return set()
+    seen.add(id(thing))
+    if isinstance(thing, bytes):
+        return {thing}
+    parts = list(thing.values()) if isinstance(thing, dict) else list(thing) if isinstance(thing, (list, tuple)) else []
+    parts += vars(thing).values() if hasattr(thing, "__dict__") else []
+    for kind in type(thing).__mro__ if type(thing).__module__.startswith("secagg") else ():
+        names = kind.__dict__.get("__slots__", ())
+        parts += [getattr(thing, name) for name in names if not name.startswith("__") and hasattr(thing, name)]
+    return set().union(*(_held(part, seen) for part in parts))
+
+
+@pytest.mark.parametrize("key", ["shared", "public"])
+def test_a_session_that_is_over_holds_no_key(key):
+    plan = BFVSum.plan(3, 10, 16, key=key)
+    keys = plan.keygen()
+    sessions = [plan.client(0, keys=keys.clients[0])]
+    sessions += [plan.opener(keys=keys.opener)] if key == "public" else []
+    for session in sessions:
+        public = {keys.server.session, plan._config}
+        before = {held for held in _held(session, set()) if len(held) == 32}
+        assert public < before and len(before) >= 7  # the link key, and those of the tags
+        session.abort("the round was cancelled")
+        session.abort("twice")
+        assert _held(session, set()) & before <= public
+        assert not hasattr(session, "_work")  # SEAL's keys are not in Python's bytes
+
+
 def _zeros(count: int) -> bytes:
     """A zstd frame of so many blocks of 2^17 zeros, 4 bytes each; the first 8 of its contents are an array's length."""
     length = ((8 << 3) | 0).to_bytes(3, "little") + (4096).to_bytes(8, "little")
