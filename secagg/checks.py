@@ -23,6 +23,9 @@ __all__ = [
     "dropped_parties",
 ]
 
+_MOST_DIMENSIONS = 64
+"""Of numpy's arrays."""
+
 
 def check_integer(name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
     """`value` as an int in ``[at_least, at_most]``; bools, floats and the rest are refused."""
@@ -62,11 +65,18 @@ def dropped_parties(dropout: object, num_parties: int) -> int:
 
 
 def check_unmasked(name: str, array: Any) -> NDArray[Any]:
-    """`array` as an array; masked arrays, or a list with one, are refused: what is masked would be sent after all."""
-    rows = array if isinstance(array, (list, tuple)) else (array,)
-    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
+    """`array` as an array; masked arrays, or lists with one, are refused: what is masked would be sent after all."""
+    if _has_mask(array, _MOST_DIMENSIONS):
         raise ParameterError(f"{name} must not be a masked array; fill in what is masked first.")
     return np.asarray(array)
+
+
+def _has_mask(array: Any, levels: int) -> bool:
+    """Whether there is a masked array in lists of lists, as deep as numpy looks for rows."""
+    if isinstance(array, (list, tuple)):
+        has_rows = levels > 0 and not {*map(type, array)} <= {int, float}  # long lists of numbers are soon done
+        return has_rows and any(_has_mask(row, levels - 1) for row in array)
+    return isinstance(array, np.ma.MaskedArray)
 
 
 def check_words(name: str, words: Any) -> NDArray[np.uint64]:

@@ -189,6 +189,8 @@ def test_weights_of_a_batch_are_one_for_each_vector():
             codec.encode(rows, weights)
     with pytest.raises(ParameterError, match="finite"):
         codec.encode([np.nan], 0)
+    with pytest.raises(ParameterError, match="masked"):
+        codec.encode([[np.ma.masked_array([0.5, 0.25], [False, True])]], [[1]])
 
 
 @pytest.mark.parametrize(
