@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from paper_repro.results import Ours, Result, verdict
 from paper_repro.spec import Cell, Experiment
@@ -48,10 +48,8 @@ def as_markdown(runs: Sequence[tuple[Experiment, Result | None]], *, pictures: s
     for experiment, result in runs:
         parts += [f"## {experiment.title}", "", f"{experiment.paper} ({experiment.link}). {experiment.terms}", ""]
         parts += [_table(_HEAD, rows(experiment, result)), ""]
-        parts += [f"- `{cell.id}`: {cell.why}" for cell in experiment.cells if cell.why]
-        parts += [
-            f"- `{name}`: {ours.note}" for name, ours in ({} if result is None else result.cells).items() if ours.note
-        ]
+        parts += _remarks({cell.id: cell.why for cell in experiment.cells})
+        parts += _remarks({} if result is None else {name: ours.note for name, ours in result.cells.items()})
         if pictures and (experiment.folder / "plot.svg").is_file():
             parts += ["", f"![{experiment.title}]({pictures}/{experiment.id}/plot.svg)"]
         parts += ["", f"Again: `python -m paper_repro run {experiment.id}`{_spent(result)}", ""]
@@ -75,6 +73,15 @@ def as_html(runs: Sequence[tuple[Experiment, Result | None]]) -> str:
     style = "body{font-family:sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2em .5em}"
     head = f'<meta charset="utf-8"><title>Published numbers, again</title><style>{style}</style>'
     return f'<!doctype html><html lang="en">{head}<h1>Published numbers, again</h1>{"".join(body)}</html>\n'
+
+
+def _remarks(said: Mapping[str, str]) -> list[str]:
+    """Each remark once, with the cells that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, remark in said.items():
+        if remark:
+            about.setdefault(remark, []).append(f"`{name}`")
+    return [f"- {', '.join(names)}: {remark}" for remark, names in about.items()]
 
 
 def _summary(runs: Iterable[tuple[Experiment, Result | None]]) -> str:
