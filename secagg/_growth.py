@@ -164,7 +164,7 @@ _PLAIN = Kind(
 
 _MASKED = Kind(
     shrunk=_masked,
-    parties=(6, 18),
+    parties=(5, 15),
     units=(1_000, 100_000),
     client={
         "input": _linear,
@@ -199,15 +199,15 @@ _APPROXIMATE = replace(_EXACT, shrunk=_approximate, dtype=np.float64)
 
 _THRESHOLD = Kind(
     shrunk=_threshold,
-    parties=(4, 8, 16),
-    units=(1, 6),
+    parties=(4, 9, 18),
+    units=(1, 4),
     client={
-        "input": lambda p: (1, p.num_parties, p.num_parties * p.threshold),
+        "input": lambda p: (1, p.num_parties, p.num_parties * p.threshold / p.packed),
         "masked_input": lambda p: (1, p.num_parties, p.chunks),
         "reveal": lambda p: (1, p.num_parties),
     },
     server={
-        "share_keys": lambda p: (p.num_parties, p.num_parties**2),
+        "share_keys": lambda p: (p.num_parties, p.num_parties**2 / p.packed),
         "masked_input": lambda p: (p.min_survivors, p.min_survivors * p.chunks),
         "reveal": lambda p: (p.min_survivors, p.chunks),
     },
