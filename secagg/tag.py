@@ -136,11 +136,11 @@ class SumTag:
         Raises:
             DecodeError: it is not the sum over exactly these parties.
         """
-        padded = sums[:-1]
+        padded, t = sums[:-1], np.uint64(self._modulus)
+        values = (padded + (t - self._pad(chunk, survivors))) % t
         if self._tag(padded, chunk, survivors) != int(sums[-1]):
             raise DecodeError("a tag does not match.")
-        t = np.uint64(self._modulus)
-        return (padded + (t - self._pad(chunk, survivors))) % t
+        return values
 
     def _tag(self, padded: NDArray[np.uint64], chunk: int, parties: list[int]) -> int:
         """Σ_j α_j M_j + Σ_i ρ_i mod t."""

@@ -135,8 +135,9 @@ class BFVSum(BFVPlan):
             f"{self.num_parties} of some 6492 bits of the key. {self._told_apart}Any single client together "
             "with the server or the wire reads everybody's vector: against such a pair a ledger may claim only "
             "each party's own local noise. Every client learns the sum and the list of survivors; the server "
-            "learns who took part. A client can enter any vector of the planned range. Keys are for one session: "
-            "never use them for a second one."
+            "learns who took part. A client that cheats can enter values beyond the planned range or below zero, "
+            "as long as the sums stay in their own, and can spoil the sum; nobody sees which client did. Keys are for "
+            "one session: never use them for a second one."
         )
 
     @property

@@ -109,8 +109,9 @@ class PublicBFVSum(BFVPlan):
             f"{self.min_survivors} - k other vectors are still in what is opened, once each, with anything of theirs "
             "added; and whether the opener opens it tells them one bit, which hangs on that sum, on encryption "
             "noise and on the secret key, and not on one party's vector alone. A sum decrypts wrongly with a chance of "
-            "at most 2^-64, and is then not opened. The server learns who took part. A client can enter any vector of "
-            "the planned range. Keys are for one session: never use them for a second one."
+            "at most 2^-64, and is then not opened. The server learns who took part. A client that cheats can enter "
+            "values beyond the planned range or below zero, as long as the sums stay in their own, and can spoil the "
+            "sum; nobody sees which client did. Keys are for one session: never use them for a second one."
         )
 
     @property

@@ -119,6 +119,40 @@ def test_every_slot_weighs_in_the_tag(modulus):
             tag.open(changed, chunk=0, survivors=[0])
 
 
+@pytest.mark.parametrize("key", ["shared", "public"])
+@pytest.mark.parametrize("spoiled", [0, 2])
+def test_where_a_sum_does_not_verify_is_not_seen_from_the_work(key, spoiled):
+    plan = BFVSum.plan(3, 3 * 8190, 16, key=key)
+    network = Network.started(plan, vectors_of(plan, seed=2))
+    sent = network.closed()
+    opens = network.clients[0] if key == "shared" else plan.opener(keys=network.keys.opener)
+    channel = network.server._channels[0] if key == "shared" else network.server._opener
+    cut = set_bytes(3)
+    body = replace(channel, limit=2**30).unwrap(Kind.SUM, sent[0 if key == "shared" else "opener"], peer="server")
+    blobs = list(split_blobs(body[cut:], 3))
+    blobs[spoiled] = blobs[1]
+    opens.receive(channel.wrap(Kind.SUM, body[:cut] + join_blobs(blobs)), "server")
+    seen = []
+    with pytest.raises(DecodeError):
+        opens.result(lambda *done: seen.append(done))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_party_that_cheats_enters_what_it_likes_and_the_promise_says_so():
+    plan = BFVSum.plan(3, 2, 16)
+    network = Network.started(plan, np.full((3, 2), 1000, dtype=np.uint64))
+    cheat = plan.client(2, keys=network.keys.clients[2])._work
+    slots = np.zeros(4095, dtype=np.uint64)
+    # two fields of 18 bits: three times the largest value in one, and 500 less than nothing in the other
+    slots[0] = 3 * 65535 - 2000 + (plan.plain_modulus - (500 << 18))
+    body = cheat._encryptor.encrypt(cheat._tag.seal(slots, chunk=0, party=2))
+    network.up[2] = network.server._channels[2].wrap(Kind.INPUT, join_blobs([body]))
+    network.clients[0].receive(network.closed()[0], "server")
+    assert network.clients[0].result().total.tolist() == [3 * 65535, 2000 - 500]
+    for promise in (plan.promise, BFVSum.plan(3, 2, 16, key="public").promise):
+        assert "beyond the planned range" in promise
+
+
 def _held(thing: object, seen: set[int]) -> set[bytes]:
     """All bytes that can be reached from a session of ours."""
     if id(thing) in seen or isinstance(thing, type):
