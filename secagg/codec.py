@@ -277,7 +277,8 @@ class FixedPoint:
         values = check_unmasked("array", array)
         if values.dtype.kind not in "iuf":
             raise ParameterError(f"array must hold real numbers, got dtype {values.dtype}.")
-        values = values.astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):  # signalling NaNs, and what only wider floats hold
+            values = values.astype(np.float64)
         if not np.isfinite(values).all():
             raise ParameterError("array must be finite, got NaN or infinity; clip or replace such records first.")
         steps = np.clip(values, -self.clip, self.clip) / self.step

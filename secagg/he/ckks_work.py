@@ -106,7 +106,8 @@ class CKKSClient:
                 f"vector must have a floating dtype of at most 64 bits, got {array.dtype}; integers, and with them "
                 "every share of a noised sum, go into a protocol that is exact, BFVSum for one."
             )
-        values = array.astype(np.float64)  # before it is compared: numpy would round the clip to a narrower dtype
+        with np.errstate(invalid="ignore"):  # signalling NaNs
+            values = array.astype(np.float64)  # before it is compared: numpy would round the clip to a narrower dtype
         if not (np.abs(values) <= (clip if array.dtype.itemsize == 8 else clip * _ROUNDED)).all():
             raise ParameterError(
                 f"vector must hold finite numbers in [-{clip}, {clip}], got values outside; clip them first, in no "

@@ -109,6 +109,7 @@ def test_vectors_out_of_range_are_refused_without_being_printed(vector):
         (0.1, np.nextafter(np.full(3, 0.1, dtype=np.float32), np.float32(1))),
         (0.1, np.full(3, np.float32(0.1), dtype=np.float64)),
         (1e-50, np.full(3, 1e-45, dtype=np.float32)),
+        (1.0, np.full(3, 0x7FA00000, dtype=np.uint32).view(np.float32)),
     ],
 )
 def test_a_clip_is_not_rounded_to_the_dtype_of_a_vector(clip, vector):

@@ -207,6 +207,15 @@ def test_encode_refuses_what_is_no_finite_real(bad):
         FixedPoint(8, 1.0).encode(np.array(bad))
 
 
+def test_encode_refuses_what_no_float64_holds_without_a_warning():
+    signalling = np.array([0x7FA00000], dtype=np.uint32).view(np.float32)
+    with np.errstate(over="ignore"):  # where long doubles are no wider
+        large = np.full(1, 1e300, dtype=np.longdouble) ** 2
+    for bad in (signalling, large):
+        with pytest.raises(ParameterError, match="finite"):
+            FixedPoint(8, 1.0).encode(bad)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
