@@ -111,7 +111,10 @@ class _Wire:
 
     def carry(self, letter: Letter) -> Iterator[Letter]:
         """What arrives instead of a message, checked: it is the adversary's author who must know of a mistake."""
-        for moved in self._carry(letter):
+        arrived = self._carry(letter)
+        if not isinstance(arrived, Iterable):
+            raise ParameterError(_NO_LETTERS)
+        for moved in arrived:
             if not isinstance(moved, Letter) or not isinstance(moved.payload, bytes):
                 raise ParameterError(_NO_LETTERS)
             yield Letter(moved.round, self._end(moved.src), self._end(moved.dst), moved.payload)

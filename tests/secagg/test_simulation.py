@@ -327,6 +327,12 @@ def test_what_an_adversary_sends_is_a_letter_between_those_who_take_part(letter)
         simulate(PLANS[0], vectors_of(PLANS[0], 1), adversary=Wire(lambda _: [letter]))
 
 
+@pytest.mark.parametrize("arrived", [None, Letter("masked_input", 0, "server", b"")])
+def test_an_adversary_that_returns_no_list_is_told(arrived):
+    with pytest.raises(ParameterError, match="must return Letters"):
+        simulate(PLANS[0], vectors_of(PLANS[0], 1), adversary=Wire(lambda _: arrived))
+
+
 def test_a_letter_names_parties_by_any_integer():
     plan, places = EVERY[1], (2, np.int64(2), np.uint8(2))
     heard = []
