@@ -409,6 +409,7 @@ PLANS = (
     Plan("seven, two may go", 7, 7, 20, 5, 0.0, 0.29, 0, 2),
     Plan("seven, one may go", 7, 4097, 12, 6, 0.0, 0.15, 0, 1),
     Plan("seven, all needed", 7, 3, 9, 7, 0.0, 0.0, 0, 0),
+    Plan("ten, one corrupt", 10, 2, 16, 9, 0.1, 0.1, 1, 1),
 )
 WITH_REFUSALS = {"five, one corrupt", "seven, two may go", "seven, all needed"}
 
