@@ -12,6 +12,7 @@ SMALL = 300
 PRIME = 2**255 - 19
 ORDER_EIGHT = 325606250916557431795983626356110631294008115727848805560023387167927233504
 FOUND = "DecodeError"
+NAMED = ("DecodeError", "PeerProtocolError")
 
 
 def _moved(base, new, at):
@@ -66,9 +67,9 @@ def changed(data, at, by=1):
 class Refused:
     """Rows about the sessions of one plan.
 
-    A row says: after the first `after` messages of a session, `to` hears a message from `source`, and raises `error`;
-    or (`when`) the server takes it in place of its sender's own, and raises `error` as it closes the last round, or
-    leaves it out where `error` is None.
+    A row says: after the first `after` messages of a session, `to` hears a message from `source`, and raises `error`
+    about `peer`; or (`when`) the server takes it in place of its sender's own, and raises `error` as it closes the last
+    round, or leaves it out where `error` is None.
     """
 
     def __init__(self, sessions):
@@ -78,10 +79,10 @@ class Refused:
         """A session to the end in which somebody goes in these rounds, and in no other."""
         return next(session for session in self.sessions if tuple(session.gone) == rounds and not session.stops)
 
-    def party(self, what, error, session, message, *, party=0, instead_of, base=None, source="server"):
+    def party(self, what, error, session, message, *, party=0, instead_of, base=None, source="server", peer=None):
         """The server says something else to a party."""
         after = session.at("server", party, instead_of)
-        self._add(what, error, session, message, after, party, source, "receive", base)
+        self._add(what, error, session, message, after, party, source, "receive", base, peer)
 
     def server(self, what, error, session, message, *, party, instead_of, base=None, when="receive", source=None):
         """A party says something else to the server."""
@@ -92,7 +93,7 @@ class Refused:
         """A message after all others."""
         self._add(what, error, session, message, len(session.messages), to, source, "receive", base)
 
-    def _add(self, what, error, session, message, after, to, source, when, base):
+    def _add(self, what, error, session, message, after, to, source, when, base, peer=None):
         other, place = base or (session, after)
         self.rows.append(
             {
@@ -104,6 +105,7 @@ class Refused:
                 "base": [self.sessions.index(other), place],
                 "edits": edits(other.messages[place][3], message),
                 "error": error,
+                "peer": (source if peer is None else peer) if error in NAMED and when == "receive" else None,
                 "when": when,
             }
         )
@@ -178,17 +180,22 @@ def _relays(out, s, _):
         out.party(what, error, s, setting.wrapped("relay", 0, body), instead_of="share_keys", **more)
 
     def dealt(what, box):
-        told(what, "DecodeError", s.relay(0, s.shared, of_1=box))
+        told(what, "DecodeError", s.relay(0, s.shared, of_1=box), peer=1)
 
     dealt("the dealer's number is changed", changed(right, 0))
     dealt("a bit of a share", changed(right, 40))
     dealt("the last bit of a sealed share", changed(right, -1, 128))
     second = setting.parties[2]
     exchanged = {"of_1": second.nonce + second.boxes[0], "of_2": right}
-    told("two dealers' shares are exchanged", "DecodeError", s.relay(0, s.shared, **exchanged))
-    told("a dealer's share is another's", "DecodeError", s.relay(0, s.shared, of_1=second.nonce + second.boxes[0]))
+    told("two dealers' shares are exchanged", "DecodeError", s.relay(0, s.shared, **exchanged), peer=1)
+    told(
+        "a dealer's share is another's",
+        "DecodeError",
+        s.relay(0, s.shared, of_1=second.nonce + second.boxes[0]),
+        peer=1,
+    )
     at = s.at("server", 2, "share_keys")
-    told("the shares of another reader", "DecodeError", s.body("server", 2, "share_keys"), base=(s, at))
+    told("the shares of another reader", "DecodeError", s.body("server", 2, "share_keys"), base=(s, at), peer=1)
     too_large = list(dealer.shares[0])
     too_large[5] = 65537
     dealt("a number that is no share", dealer.nonce + dealer.box(0, too_large))

@@ -230,6 +230,7 @@ def _refused(row, refusal, session):
         session.receive(message_of(row, refusal), refusal["source"])
         pytest.fail(f"{row['name']}: {refusal['what']}: taken")
     assert raised.type.__name__ == refusal["error"], refusal["what"]
+    assert getattr(raised.value, "peer", None) == refusal["peer"], refusal["what"]
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=_gone)
