@@ -17,7 +17,7 @@ from secagg.api import Address, Outgoing, State, SumProtocol, SumResult
 from secagg.envelope import OVERHEAD, Channel, Kind
 from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, TooFewSurvivorsError
 from secagg.masking.packing import pack_set, set_bytes, unpack_set
-from secagg.session import PartySession, Session, SummingSession, check_server
+from secagg.session import PartySession, Session, SummingSession, Uncopied, check_server
 
 __all__ = [
     "ROUNDS",
@@ -80,7 +80,7 @@ def refuse_unused(identity: object, guard: object) -> None:
 
 
 @final
-class SumReader(Session):
+class SumReader(Uncopied, Session):
     """Who opens the sum: ``receive``, ``result``. Every party has one, or the opener where parties hold no secret key.
 
     Args:

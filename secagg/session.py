@@ -11,13 +11,22 @@ from secagg.api import State
 from secagg.checks import check_integer
 from secagg.errors import LocalProtocolError, ParameterError, PeerProtocolError
 
-__all__ = ["PartySession", "Session", "SummingSession", "check_server"]
+__all__ = ["PartySession", "Session", "SummingSession", "Uncopied", "check_server"]
 
 
 def check_server(sender: int | str) -> None:
     """Everybody but the server hears from the server alone: parties do not write to parties."""
     if not isinstance(sender, str) or sender != "server":
         raise PeerProtocolError(f"sender must be 'server', got {sender!r}: parties write to the server.", peer=sender)
+
+
+class Uncopied:
+    """A session of which there is one: its copy would answer, or open, once more."""
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise LocalProtocolError(
+            "a session is not pickled or copied: a copy would answer once more; take a snapshot() where there is one."
+        )
 
 
 class Session(ABC):
@@ -57,8 +66,12 @@ class Session(ABC):
             raise LocalProtocolError(f"this session was aborted: {self._reason}.")
 
 
-class PartySession(Session):
-    """A party's session: it has an input, and hears from the server alone."""
+class PartySession(Uncopied, Session):
+    """A party's session: it has an input, and hears from the server alone.
+
+    Guarantee:
+        It is not pickled or copied; held by ``test_parties_and_openers_are_not_copied``.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,12 @@
 """What all sessions have in common, on the smallest ones there are."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
+from secagg import BFVSum, PlainSum, SecAgg, SecAggPlus, ThresholdSum
 from secagg.api import State
 from secagg.errors import LocalProtocolError, ParameterError, PeerProtocolError
 from secagg.session import PartySession, SummingSession, check_server
@@ -68,3 +72,27 @@ def test_the_server_hears_from_numbered_parties(sender):
     assert [server._party(party) for party in (0, np.int64(1), np.uint8(2))] == [0, 1, 2]
     with pytest.raises(PeerProtocolError, match="sender must be a party's number, 0 to 2"):
         server._party(sender)
+
+
+LOST = {"corrupt": 0.0, "dropout": 0.2}
+PLANS = {
+    "plain": PlainSum.plan(5, 2, 8),
+    "encrypted": BFVSum.plan(5, 2, 8),
+    "opened": BFVSum.plan(5, 2, 8, key="public"),
+    "masked": SecAgg.plan(5, 2, 8, adversary="malicious", **LOST),
+    "graph": SecAggPlus.plan(5, 2, 8, adversary="semi_honest", **LOST),
+    "threshold": ThresholdSum.plan(5, 2, 8, threshold=4, **LOST),
+}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_parties_and_openers_are_not_copied(name):
+    """A copy of a party would be asked for one secret of another, and the party for the other."""
+    plan = PLANS[name]
+    keys = plan.keygen()
+    sessions = [plan.client(1, keys=keys.clients[1])]
+    sessions += [] if keys.opener is None else [plan.opener(keys=keys.opener)]
+    for session in sessions:
+        for way in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(LocalProtocolError, match="not pickled or copied"):
+                way(session)
