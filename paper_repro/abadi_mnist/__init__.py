@@ -1,0 +1,1 @@
+"""DP-SGD's first digits: three budgets, principal components learned privately, one hidden layer."""

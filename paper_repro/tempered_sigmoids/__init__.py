@@ -1,0 +1,1 @@
+"""Tanh for ReLU, at the same budget."""
