@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import BackendError, DecodeError, ParameterError
+from secagg.he.contents import HEADER_BYTES, unpacked
 from secagg.he.rings import SHARED_RING, Ring
 
 __all__ = ["Backend", "Decryptor", "PublicEncryptor", "SeededEncryptor", "backend", "blob_limit"]
 
-_HEADER_BYTES = 16
 _ZSTD = 2
 _ZSTD_FRAME = bytes.fromhex("28b52ffd")
 """Magic of a zstd frame."""
@@ -39,7 +39,7 @@ _SEAL_ERRORS = (RuntimeError, ValueError, IndexError, OverflowError, MemoryError
 
 def blob_limit(content_bytes: int) -> int:
     """The most bytes that SEAL writes for so many bytes of content: its header and zstd's ``ZSTD_compressBound``."""
-    return _HEADER_BYTES + content_bytes + (content_bytes >> 8) + max(0, (1 << 17) - content_bytes >> 11)
+    return HEADER_BYTES + content_bytes + (content_bytes >> 8) + max(0, (1 << 17) - content_bytes >> 11)
 
 
 def _frame(content_bytes: int) -> bytes:
@@ -177,7 +177,7 @@ class Backend:
             DecodeError: the bytes are something else.
         """
         self._check_header(blob, content_bytes)
-        cipher = _load(self.sealapi.Ciphertext(), self.context, blob)
+        cipher = _load(self.sealapi.Ciphertext(), self.context, unpacked(self.sealapi, blob, content_bytes))
         regular = (
             cipher.size() == 2
             and cipher.poly_modulus_degree() == self.ring.degree
@@ -224,7 +224,7 @@ class Backend:
         """SEAL's header with the true length, and a zstd frame that announces exactly `content_bytes`."""
         if not isinstance(blob, bytes):
             raise DecodeError(f"the bytes must be bytes, got {type(blob).__name__}.")
-        if blob[:3] == self.prefix[:3] and len(blob) > _HEADER_BYTES and blob[3:5] != self.prefix[3:5]:
+        if blob[:3] == self.prefix[:3] and len(blob) > HEADER_BYTES and blob[3:5] != self.prefix[3:5]:
             raise DecodeError(
                 f"the bytes were written by version {blob[3]}.{blob[4]} of SEAL, and this is version "
                 f"{self.prefix[3]}.{self.prefix[4]}; install the same tenseal on both sides."

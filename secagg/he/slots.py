@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import BackendError, DecodeError, ParameterError
+from secagg.he.contents import unpacked
 from secagg.he.seal import _frame, _load, _save, _sealapi
 
 __all__ = ["RINGS", "SlotBackend", "SlotCipher", "SlotRing", "slot_backend"]
@@ -132,7 +133,7 @@ class SlotBackend:
             DecodeError: the bytes are something else.
         """
         self._check_header(blob, content_bytes)
-        cipher = _load(self.sealapi.Ciphertext(), self.context, blob)
+        cipher = _load(self.sealapi.Ciphertext(), self.context, unpacked(self.sealapi, blob, content_bytes))
         regular = (
             cipher.size() == 2
             and cipher.poly_modulus_degree() == self.ring.degree
