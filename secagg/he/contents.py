@@ -14,13 +14,16 @@ from typing import Any
 
 from secagg.errors import DecodeError
 
-__all__ = ["HEADER_BYTES", "unpacked"]
+__all__ = ["HEADER_BYTES", "SECRET_KEY_FIELDS", "unpacked"]
 
 HEADER_BYTES = 16
 """SEAL's header: magic 2, its size 1, version 2, compression 1, nothing 2, size of the whole 8."""
 
 _CIPHERTEXT_FIELDS = 32 + 1 + 5 * 8
-"""What stands before a ciphertext's first section."""
+"""What stands before the first section of a ciphertext, or of a public key."""
+
+SECRET_KEY_FIELDS = 32 + 2 * 8
+"""The same of a secret key."""
 
 
 @lru_cache(maxsize=1)
@@ -37,8 +40,8 @@ def _decompressor(sealapi: ModuleType) -> Any:
     return function
 
 
-def unpacked(sealapi: ModuleType, blob: bytes, content_bytes: int) -> bytes:
-    """A ciphertext's bytes without compression, if all sections in it are whole and not compressed.
+def unpacked(sealapi: ModuleType, blob: bytes, content_bytes: int, fields: int = _CIPHERTEXT_FIELDS) -> bytes:
+    """The bytes of a ciphertext or key without compression, if all sections in it are whole and not compressed.
 
     Guarantee:
         SEAL unpacks nothing of what it is given, and does not end the process: held by
@@ -50,12 +53,13 @@ def unpacked(sealapi: ModuleType, blob: bytes, content_bytes: int) -> bytes:
         sealapi: TenSEAL's SEAL layer.
         blob: what SEAL wrote, with a header that has been checked.
         content_bytes: the exact size of its contents.
+        fields: bytes before their first section.
 
     Returns:
         The bytes for SEAL.
 
     Raises:
-        DecodeError: they are no ciphertext's.
+        DecodeError: they are something else.
     """
     decompress = _decompressor(sealapi)
     if decompress is None:
@@ -65,7 +69,7 @@ def unpacked(sealapi: ModuleType, blob: bytes, content_bytes: int) -> bytes:
     if decompress(room, content_bytes, frame, len(frame)) != content_bytes:
         raise DecodeError("the bytes do not unpack to what they announce.")
     contents, plain = room.raw, blob[:5] + bytes(3)
-    place = _CIPHERTEXT_FIELDS
+    place = fields
     while place < content_bytes:
         size = int.from_bytes(contents[place + 8 : place + HEADER_BYTES], "little")
         if contents[place : place + 8] != plain or not HEADER_BYTES < size <= content_bytes - place:

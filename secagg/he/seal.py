@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import BackendError, DecodeError, ParameterError
-from secagg.he.contents import HEADER_BYTES, unpacked
+from secagg.he.contents import HEADER_BYTES, SECRET_KEY_FIELDS, unpacked
 from secagg.he.rings import SHARED_RING, Ring
 
 __all__ = ["Backend", "Decryptor", "PublicEncryptor", "SeededEncryptor", "backend", "blob_limit"]
@@ -193,12 +193,14 @@ class Backend:
     def load_secret_key(self, blob: bytes) -> Any:
         """A secret key from its bytes; raises DecodeError."""
         self._check_header(blob, self.ring.secret_key_bytes)
-        return _load(self.sealapi.SecretKey(), self.context, blob)
+        plain = unpacked(self.sealapi, blob, self.ring.secret_key_bytes, SECRET_KEY_FIELDS)
+        return _load(self.sealapi.SecretKey(), self.context, plain)
 
     def load_public_key(self, blob: bytes) -> Any:
         """A public key from its bytes; raises DecodeError."""
         self._check_header(blob, self.ring.public_key_bytes)
-        return _load(self.sealapi.PublicKey(), self.context, blob)
+        plain = unpacked(self.sealapi, blob, self.ring.public_key_bytes)
+        return _load(self.sealapi.PublicKey(), self.context, plain)
 
     def add(self, left: Any, right: Any) -> None:
         """Add the ciphertext `right` into `left`; `right` is as it was.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import BackendError, DecodeError, ParameterError
-from secagg.he.contents import unpacked
+from secagg.he.contents import SECRET_KEY_FIELDS, unpacked
 from secagg.he.seal import _frame, _load, _save, _sealapi
 
 __all__ = ["RINGS", "SlotBackend", "SlotCipher", "SlotRing", "slot_backend"]
@@ -150,7 +150,8 @@ class SlotBackend:
     def load_secret_key(self, blob: bytes) -> Any:
         """A secret key from its bytes; raises DecodeError."""
         self._check_header(blob, self.ring.secret_key_bytes)
-        return _load(self.sealapi.SecretKey(), self.context, blob)
+        plain = unpacked(self.sealapi, blob, self.ring.secret_key_bytes, SECRET_KEY_FIELDS)
+        return _load(self.sealapi.SecretKey(), self.context, plain)
 
     def add(self, left: Any, right: Any) -> None:
         """Add the ciphertext `right` into `left`; `right` is as it was."""

@@ -10,7 +10,7 @@ import pytest
 
 from secagg import DecodeError
 from secagg.he import contents
-from secagg.he.contents import HEADER_BYTES, unpacked
+from secagg.he.contents import HEADER_BYTES, SECRET_KEY_FIELDS, unpacked
 from secagg.he.planner import plain_modulus
 from secagg.he.rings import PUBLIC_RINGS, SHARED_RING
 from secagg.he.seal import SeededEncryptor, _frame, backend
@@ -80,6 +80,20 @@ def test_a_hostile_ciphertext_does_not_end_the_process():
         [sys.executable, "-c", "\n".join(lines)], input=blob.hex(), capture_output=True, text=True, check=False
     )
     assert (run.returncode, run.stdout.strip()) == (0, "refused")
+
+
+def test_keys_are_looked_at_too():
+    for ring in (SHARED_RING, *PUBLIC_RINGS):
+        base = backend(plain_modulus(15, ring), ring)
+        secret, public = base.new_key_pair() if ring.is_public else (base.new_secret_key(), None)
+        plain = unpacked(base.sealapi, secret, ring.secret_key_bytes, SECRET_KEY_FIELDS)[HEADER_BYTES:]
+        for size in (0, 1):
+            with pytest.raises(DecodeError):
+                base.load_secret_key(_stored(base, _changed(plain, SECRET_KEY_FIELDS, 2, size)))
+        if public is not None:
+            plain = unpacked(base.sealapi, public, ring.public_key_bytes)[HEADER_BYTES:]
+            with pytest.raises(DecodeError):
+                base.load_public_key(_stored(base, _changed(plain, SECTIONS["the array"], 2, 1)))
 
 
 def test_what_follows_the_contents_or_exceeds_them_is_refused():
