@@ -10,7 +10,8 @@ survivors, itself on it and no shorter than its own plan says, and then forgets 
 
 from __future__ import annotations
 
-from typing import Any, final
+from threading import Lock
+from typing import Any, NoReturn, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,18 @@ from secagg.threshold.sharing import PRIME, length, pack, share, unpack
 __all__ = ["ThresholdClient"]
 
 _OVER = "this party has answered, and answers nothing more"
+_ONE_AT_A_TIME = "a session takes one call at a time, and this one is at work on another; wait until it has returned."
 
 
 @final
 class ThresholdClient(PartySession):
     """A party's session: ``set_input``, ``start``, and ``receive`` until it has nothing more to say.
+
+    Guarantee:
+        It gives away one sum of shares, for one list: also if two threads ask at once, and what has been aborted
+        meanwhile says nothing. It is not pickled or copied, for a copy would answer once more. Held by
+        ``test_it_answers_once_and_then_holds_nothing``, ``test_two_threads_get_one_answer``,
+        ``test_what_is_aborted_at_work_says_nothing`` and ``test_sessions_are_not_copied``.
 
     Args:
         layout: the plan's numbers.
@@ -57,6 +65,10 @@ class ThresholdClient(PartySession):
         self._seed = seed
         self._expects = Kind.RELAY
         self._held: dict[int, NDArray[np.uint32]] = {}
+        self._turn = Lock()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise LocalProtocolError("a session is not pickled or copied: a copy would answer once more.")
 
     def start(self) -> list[Outgoing]:
         """Share this session's secret among all parties.
@@ -68,7 +80,7 @@ class ThresholdClient(PartySession):
             LocalProtocolError: no input yet, or started before.
         """
         self._expect(State.READY, "start is called once, after set_input")
-        plan, nonce = self._layout.thresholds, self._derived(b"nonce")
+        plan, pairs, nonce = self._layout.thresholds, self._pairs, self._derived(b"nonce")
         shares = share(
             self._secret(),
             threshold=plan.threshold,
@@ -77,10 +89,11 @@ class ThresholdClient(PartySession):
             key=self._derived(b"shares"),
         )
         sealed = [
-            seal_share(self._pairs[party], pack(row), sender=self._party, receiver=party, config=self._bound + nonce)
+            seal_share(pairs[party], pack(row), sender=self._party, receiver=party, config=self._bound + nonce)
             for party, row in enumerate(shares)
             if party != self._party
         ]
+        self._refuse_aborted()
         self._held, self._state = {self._party: shares[self._party]}, State.WAITING
         return self._message(Kind.SHARES, nonce + b"".join(sealed))
 
@@ -100,17 +113,14 @@ class ThresholdClient(PartySession):
                 session is as it was.
             PeerProtocolError: the message asks for what this party never gives; the session is as it was.
             TooFewSurvivorsError: fewer parties than the plan promised; the session is as it was.
-            LocalProtocolError: not started, aborted, or finished.
+            LocalProtocolError: not started, aborted, finished, or at work on another message.
         """
-        self._refuse_aborted()
-        if self._state is not State.WAITING:
-            raise LocalProtocolError(f"receive comes after start and before the last answer; {_OVER}.")
-        check_server(sender)
-        most = body_bytes(self._expects, self._layout)
-        body = unwrap(self._expects, self._bound, self._party, payload, key=self._link, most=most, peer="server")
-        if self._expects is Kind.RELAY:
-            return self._mask(bytes(body), progress)
-        return self._reveal(bytes(body))
+        if not self._turn.acquire(blocking=False):
+            raise LocalProtocolError(_ONE_AT_A_TIME)
+        try:
+            return self._received(payload, sender, progress)
+        finally:
+            self._turn.release()
 
     def result(self) -> SumResult:
         """Refused: only the server reads the sum.
@@ -124,6 +134,18 @@ class ThresholdClient(PartySession):
         """A copy of a vector that the plan can sum; raises ParameterError."""
         packing = self._layout.packing
         return check_vector("vector", vector, shape=(packing.dim,), value_bits=packing.value_bits)
+
+    def _received(self, payload: bytes, sender: int | str, progress: Progress) -> list[Outgoing]:
+        """:meth:`receive`, one call at a time."""
+        self._refuse_aborted()
+        if self._state is not State.WAITING:
+            raise LocalProtocolError(f"receive comes after start and before the last answer; {_OVER}.")
+        check_server(sender)
+        most = body_bytes(self._expects, self._layout)
+        body = unwrap(self._expects, self._bound, self._party, payload, key=self._link, most=most, peer="server")
+        if self._expects is Kind.RELAY:
+            return self._mask(bytes(body), progress)
+        return self._reveal(bytes(body))
 
     def _mask(self, body: bytes, progress: Progress) -> list[Outgoing]:
         """The relayed shares: keep them, mask the input and forget it."""
@@ -147,6 +169,7 @@ class ThresholdClient(PartySession):
             noise_key=self._derived(b"noise"),
             progress=progress,
         )
+        self._refuse_aborted()
         self._held.update(held)
         self._input, self._expects = None, Kind.SURVIVORS
         return self._message(Kind.INPUT, masked)
@@ -176,6 +199,7 @@ class ThresholdClient(PartySession):
             self._pairs[SERVER], pack(total % PRIME), sender=self._party, receiver=SERVER, config=config
         )
         message = self._message(Kind.REVEAL, sealed)
+        self._refuse_aborted()
         self._state = State.FINISHED
         self._forget()
         return message

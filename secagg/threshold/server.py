@@ -118,7 +118,7 @@ class ThresholdServer(SummingSession):
         Raises:
             TooFewSurvivorsError: too few have answered; nothing changed, and the round stays open.
             DecodeError: in the last round: the sum did not verify; the session is over.
-            LocalProtocolError: not started, or finished.
+            LocalProtocolError: not started, aborted, or finished.
         """
         self._expect(State.COLLECTING, "close_round comes after start and before the last round is closed")
         kind, plan = _KINDS[self._round], self._layout.thresholds
@@ -188,7 +188,7 @@ class ThresholdServer(SummingSession):
             if int(np.abs(secrets).max()) > BOUND * len(self._survivors):
                 continue
             try:
-                self._total = open_total(
+                total = open_total(
                     self._masked,
                     self._layout.packing,
                     session=self._session,
@@ -198,6 +198,8 @@ class ThresholdServer(SummingSession):
                 )
             except DecodeError:
                 continue
+            self._refuse_aborted()
+            self._total = total
             self._state, self._expected, self._answers = State.FINISHED, set(), {}
             return
         self.abort("the sum did not verify")

@@ -75,7 +75,7 @@ class Play:
 
 def frozen(session):
     """Everything that a session is."""
-    parts = {name: value for name, value in vars(session).items() if name not in ("_pairs", "_layout")}
+    parts = {name: value for name, value in vars(session).items() if name not in ("_pairs", "_layout", "_turn")}
     return pickle.dumps((parts, sorted(session._pairs)))
 
 

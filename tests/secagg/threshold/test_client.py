@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +14,7 @@ from secagg.api import State
 from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, TooFewSurvivorsError
 from secagg.masking.keys import KeyPair, open_share, seal_share
 from secagg.masking.packing import pack_bits
+from secagg.threshold import client as client_module
 from secagg.threshold.keys import SERVER, pair_keys
 from secagg.threshold.messages import Kind, list_digest, sealed_bytes
 from secagg.threshold.noise import gaussian
@@ -210,6 +214,80 @@ def test_everything_that_is_drawn_is_drawn_apart(play):
         other.clients[0]._seed = seed
         drawn += [other.clients[0]._derived(purpose) for purpose in purposes]
     assert len(set(drawn)) == len(drawn)
+
+
+def test_two_threads_get_one_answer(play, monkeypatch):
+    """A server that asks for two lists at once, while the party is at work on the first."""
+    play.to_survivors()
+    client, refused = play.clients[0], []
+
+    def meanwhile(*args):
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as pool:
+            refused.append(pool.submit(client.receive, play.survivors(0, range(5)), "server").exception())
+        return list_digest(*args)
+
+    monkeypatch.setattr(client_module, "list_digest", meanwhile)
+    assert client.receive(play.told[0], "server")
+    assert [type(error) for error in refused] == [LocalProtocolError]
+    assert "one call at a time" in str(refused[0])
+    assert client.state is State.FINISHED
+
+
+def test_progress_that_fails_leaves_the_session_as_it_was(play):
+    """The second attempt, be it after another relay, sends the same bytes: no second noise, no second mask."""
+    play.start().close()
+    client, told = play.clients[0], play.told[0]
+    few = play.sealed(Kind.RELAY, 0, play.server._set(range(5)) + body_of(told)[1:-ENTRY])
+    before = frozen(client)
+
+    def fails(*_):
+        raise KeyboardInterrupt
+
+    def asks_again(*_):
+        with pytest.raises(LocalProtocolError, match="one call at a time"):
+            client.receive(few, "server")
+
+    with pytest.raises(KeyboardInterrupt):
+        client.receive(few, "server", fails)
+    assert frozen(client) == before
+    other = Play().start().clients[0].receive(few, "server")
+    assert client.receive(told, "server", asks_again)[0].payload == other[0].payload
+    assert sorted(client._held) == list(range(6))
+
+
+@pytest.mark.parametrize("at", ["share", "mask_input", "progress", "seal_share"])
+def test_what_is_aborted_at_work_says_nothing(play, monkeypatch, at):
+    """By the callback, or by another thread at the worst moment."""
+    client = play.clients[0]
+    original = getattr(client_module, at, None)
+
+    def call(*args, **terms):
+        client.abort("cancelled")
+        return original(*args, **terms) if original else None
+
+    if at != "share":
+        play.start().close()
+    if at == "seal_share":
+        play.answer().close()
+    if original:
+        monkeypatch.setattr(client_module, at, call)
+    with pytest.raises(LocalProtocolError, match="aborted: cancelled"):
+        if at == "share":
+            play.start()
+        else:
+            client.receive(play.told[0], "server", None if original else call)
+    assert client.state is State.ABORTED
+    assert not any((client._held, client._pairs, client._seed, client._link, client._input is not None))
+
+
+def test_sessions_are_not_copied(play):
+    """A copy would be a second session with the same shares, and answer to a second list."""
+    play.to_survivors()
+    for way in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(LocalProtocolError, match="not pickled or copied"):
+            way(play.clients[0])
+    assert play.clients[0].receive(play.told[0], "server")
 
 
 def test_progress_is_told(play):

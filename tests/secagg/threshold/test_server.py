@@ -182,3 +182,14 @@ def test_progress_is_told(play):
         play.server.receive(payload, party)
     play.server.close_round(progress=lambda *done: told.append(done))
     assert told == [(1, 1)]
+
+
+def test_a_sum_that_is_cancelled_while_it_is_opened_stays_cancelled(play):
+    play.to_survivors().answer()
+    for party, payload in play.sent.items():
+        play.server.receive(payload, party)
+    with pytest.raises(LocalProtocolError, match="aborted: cancelled"):
+        play.server.close_round(progress=lambda *_: play.server.abort("cancelled"))
+    assert play.server.state is State.ABORTED
+    with pytest.raises(LocalProtocolError, match="aborted: cancelled"):
+        play.server.result()
