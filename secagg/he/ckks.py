@@ -146,8 +146,8 @@ class CKKSSum:
             "is added before it is decrypted; the total itself says about the vectors what a sum says. Any single "
             "client together with the server or the wire reads everybody's vector: against such a pair a ledger may "
             "claim only each party's own local noise. Every client learns the sum and the list of survivors; the "
-            "server learns who took part. A client can enter any vector of the planned range. Keys are for one "
-            "session: never use them for a second one."
+            "server learns who took part. A client that cheats can enter any vector, beyond the planned range too. "
+            "Keys are for one session: never use them for a second one."
         )
 
     @property
