@@ -11,7 +11,7 @@ survivors, itself on it and no shorter than its own plan says, and then forgets 
 from __future__ import annotations
 
 from threading import Lock
-from typing import Any, NoReturn, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,9 @@ class ThresholdClient(PartySession):
     """A party's session: ``set_input``, ``start``, and ``receive`` until it has nothing more to say.
 
     Guarantee:
-        It gives away one sum of shares, for one list: also if two threads ask at once, and what has been aborted
-        meanwhile says nothing. It is not pickled or copied, for a copy would answer once more. Held by
-        ``test_it_answers_once_and_then_holds_nothing``, ``test_two_threads_get_one_answer``,
-        ``test_what_is_aborted_at_work_says_nothing`` and ``test_sessions_are_not_copied``.
+        It gives away one sum of shares, for one list, also if two threads ask at once; and what is aborted at work says
+        nothing. Held by ``test_it_answers_once_and_then_holds_nothing``, ``test_two_threads_get_one_answer`` and
+        ``test_what_is_aborted_at_work_says_nothing``.
 
     Args:
         layout: the plan's numbers.
@@ -66,9 +65,6 @@ class ThresholdClient(PartySession):
         self._expects = Kind.RELAY
         self._held: dict[int, NDArray[np.uint32]] = {}
         self._turn = Lock()
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise LocalProtocolError("a session is not pickled or copied: a copy would answer once more.")
 
     def start(self) -> list[Outgoing]:
         """Share this session's secret among all parties.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -279,15 +277,6 @@ def test_what_is_aborted_at_work_says_nothing(play, monkeypatch, at):
             client.receive(play.told[0], "server", None if original else call)
     assert client.state is State.ABORTED
     assert not any((client._held, client._pairs, client._seed, client._link, client._input is not None))
-
-
-def test_sessions_are_not_copied(play):
-    """A copy would be a second session with the same shares, and answer to a second list."""
-    play.to_survivors()
-    for way in (copy.copy, copy.deepcopy, pickle.dumps):
-        with pytest.raises(LocalProtocolError, match="not pickled or copied"):
-            way(play.clients[0])
-    assert play.clients[0].receive(play.told[0], "server")
 
 
 def test_progress_is_told(play):
