@@ -9,7 +9,6 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel
 
 from accountants import Accountant, Composed, Event, Gaussian, Ledger, PoissonSampled, RDPAccountant, calibrate
 from dpkit import FlatClip
@@ -52,7 +51,6 @@ class Recipe:
         clip: l2 bound of an example's gradient.
         rate: learning rate of each step; a number stands for all.
         momentum: of the optimizer.
-        decay: of the running average of the weights that is kept in the end; 0 keeps the last.
     """
 
     noise_multiplier: float
@@ -61,7 +59,6 @@ class Recipe:
     clip: float
     rate: float | Callable[[int], float]
     momentum: float = 0.0
-    decay: float = 0.0
 
     @property
     def event(self) -> Event:
@@ -127,11 +124,6 @@ def seeded_model(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def _average(decay: float) -> Callable[..., Tensor]:
-    """The mean of all weights at first, and a running one later."""
-    return lambda old, new, count: old + (new - old) * max(1.0 - decay, 1.0 / (float(count) + 1.0))
-
-
 def train(
     model: nn.Module,
     inputs: Tensor,
@@ -163,7 +155,6 @@ def train(
     plan = PoissonBatches(len(labels), recipe.sampling_prob, steps, entropy=source)
     rate = recipe.rate if callable(recipe.rate) else lambda step, rate=recipe.rate: rate
     optimizer = torch.optim.SGD(model.parameters(), lr=rate(0), momentum=recipe.momentum)
-    average = AveragedModel(model, avg_fn=_average(recipe.decay)) if recipe.decay else None
     terms: dict[str, Any] = {"noise_multiplier": recipe.noise_multiplier, "sampling": plan, "entropy": source}
     expected = recipe.sampling_prob * len(labels)
     with Privatizer(model, clip=FlatClip(recipe.clip), expected_batch_size=expected, ledger=ledger, **terms) as private:
@@ -173,11 +164,7 @@ def train(
             private.release()
             optimizer.param_groups[0]["lr"] = rate(step)
             optimizer.step()
-            if average is not None:
-                average.update_parameters(model)
             tick()
-    if average is not None:
-        model.load_state_dict(average.module.state_dict())
     if steps < recipe.steps:
         ledger.record(plan.sampled(Gaussian(recipe.noise_multiplier)), times=recipe.steps - steps)
     return ledger

@@ -1,30 +1,35 @@
-"""Scattering features, whitened by drawings that nobody owns, and a linear model of large batches."""
+"""Scattering features, seen as drawings that nobody owns suggest, and a linear model with large batches."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self, final
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from dpkit.demo.data import load_digits
 from dpkit.demo.model import accuracy
 from dpkit.entropy import seeded
 from paper_repro.results import Ours, Progress
-from paper_repro.scattering import CHANNELS, SIDE, scattering
+from paper_repro.scattering import CHANNELS, scattering
 from paper_repro.spec import Cell
 from paper_repro.training import DATA, Meter, Recipe, cost, few, train
 
-__all__ = ["DATA", "drawings", "run"]
+__all__ = ["DATA", "Lens", "drawings", "run"]
 
-RECIPE = Recipe(noise_multiplier=1.0, sampling_prob=0.1, steps=200, clip=0.1, rate=200.0, momentum=0.9, decay=0.9)
+RECIPE = Recipe(noise_multiplier=1.0, sampling_prob=0.1, steps=400, clip=0.1, rate=75.0, momentum=0.9)
 
-DRAWINGS, POWER, FLOOR = 1500, 0.5, 1e-3
-"""How many; how much of the channels' covariance is taken out; the share of the largest that all have at least."""
+DRAWINGS, COMPONENTS = 2000, 1000
+"""How many; directions of their features that are kept."""
+
+POWER, FLOOR = 0.5, 1e-3
+"""How much of the channels' covariance is taken out; the share of the largest that all have at least."""
 
 
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
@@ -34,11 +39,13 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     budgets = [(cell, float(cell.settings["budget"])) for cell in cells if "budget" in cell.settings]
     recipes = [RECIPE.within(budget) for _, budget in budgets]
     meter = Meter(progress, recipes, smoke=smoke, extra=2)
-    transform = _whitening(scattering(drawings(150 if smoke else DRAWINGS)))
-    inputs, tests = (_features(images, transform, meter) for images in (digits.train_images, digits.test_images))
+    lens = Lens.of(scattering(drawings(200 if smoke else DRAWINGS)), components := 50 if smoke else COMPONENTS)
+    meter("drawings")
+    inputs, tests = lens(digits.train_images), lens(digits.test_images)
+    meter("features")
     labels, found = torch.from_numpy(digits.train_labels), {}
     for (cell, budget), recipe in zip(budgets, recipes, strict=True):
-        model = nn.Linear(CHANNELS * SIDE**2, 10)
+        model = nn.Linear(components, 10)
         for parameter in model.parameters():
             nn.init.zeros_(parameter)
         tick = partial(meter, f"epsilon {budget:g}")
@@ -63,22 +70,42 @@ def drawings(count: int) -> Tensor:
     return torch.cat(sheets)
 
 
-def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix over channels, and what is taken off after it."""
-    mean, spread = features.mean(dim=(0, 2, 3)), features.std(dim=(0, 2, 3))
-    scaled = ((features.flatten(2) - mean[:, None]) / spread[:, None]).transpose(1, 2).reshape(-1, CHANNELS)
-    values, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
-    powers = (values / values[-1]).clamp(min=FLOOR) ** (-POWER / 2)
-    matrix = vectors * powers @ vectors.T / spread
-    return matrix, (matrix @ mean)[:, None]
+@final
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """Scattering features as the drawings make one look at them.
 
+    Args:
+        matrix: over channels, flattening their covariance.
+        shift: what is taken off after it.
+        mean: of the drawings' features, each of length one.
+        components: their leading directions.
+    """
 
-def _features(images: NDArray[Any], transform: tuple[Tensor, Tensor], meter: Meter) -> Tensor:
-    """Whitened features, a row of length one for each image."""
-    matrix, shift = transform
-    rows = []
-    for part in torch.split(torch.from_numpy(images), 1000):
-        row = (matrix @ scattering(part).flatten(2) - shift).flatten(1)
-        rows.append(row / row.norm(dim=1, keepdim=True))
-    meter("features")
-    return torch.cat(rows)
+    matrix: Tensor
+    shift: Tensor
+    mean: Tensor
+    components: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, components: int) -> Self:
+        """From scattering features of drawings."""
+        mean, spread = features.mean(dim=(0, 2, 3)), features.std(dim=(0, 2, 3))
+        scaled = ((features.flatten(2) - mean[:, None]) / spread[:, None]).transpose(1, 2).reshape(-1, CHANNELS)
+        values, vectors = torch.linalg.eigh(scaled.T @ scaled / len(scaled))
+        powers = (values / values[-1]).clamp(min=FLOOR) ** (-POWER / 2)
+        matrix = vectors * powers @ vectors.T / spread
+        flat = cls(matrix, (matrix @ mean)[:, None], torch.zeros(()), torch.ones(()))
+        rows = flat.rows(features)
+        apart = rows - rows.mean(dim=0)
+        _, sides = torch.linalg.eigh(apart @ apart.T)
+        return cls(flat.matrix, flat.shift, rows.mean(dim=0), torch.linalg.qr(apart.T @ sides[:, -components:])[0])
+
+    def rows(self, features: Tensor) -> Tensor:
+        """Flattened channels, an image a row of length one."""
+        return normalize((self.matrix @ features.flatten(2) - self.shift).flatten(1))
+
+    def __call__(self, images: NDArray[Any]) -> Tensor:
+        """A row of length one for each image."""
+        parts = [self.rows(scattering(part)) for part in torch.split(torch.from_numpy(images), 1000)]
+        return torch.cat([normalize((part - self.mean) @ self.components) for part in parts])

@@ -1,8 +1,8 @@
 """Trainings release what their recipe says, and no more."""
 
+import dataclasses
 import math
 
-import pytest
 import torch
 
 from accountants import Gaussian, Ledger, RDPAccountant
@@ -25,16 +25,11 @@ def trained(recipe, **options):
     return right, ledger, len(ticks)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.8])
-def test_training_learns_and_is_accounted_for(decay):
-    right, ledger, ticks = trained(Recipe(**{**fields(RECIPE), "decay": decay}))
+def test_training_learns_and_is_accounted_for():
+    right, ledger, ticks = trained(RECIPE)
     assert right > 0.9
     assert ticks == RECIPE.steps
     assert cost(ledger) == cost(RECIPE.event)
-
-
-def fields(recipe):
-    return {name: getattr(recipe, name) for name in recipe.__slots__}
 
 
 def test_a_short_run_takes_two_steps_and_accounts_for_all():
@@ -55,7 +50,7 @@ def test_rates_may_change_from_step_to_step():
 
     model = seeded_model(lambda: torch.nn.Linear(3, 2), 1)
     first = model.weight.clone()
-    recipe = Recipe(**{**fields(RECIPE), "rate": rate})
+    recipe = dataclasses.replace(RECIPE, rate=rate)
     train(model, torch.ones(40, 3), torch.zeros(40, dtype=torch.int64), recipe, source=seeded(0), tick=lambda: None)
     assert steps == [0, *range(recipe.steps)]
     assert torch.equal(model.weight, first)
