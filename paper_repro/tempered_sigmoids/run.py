@@ -23,7 +23,7 @@ EPSILON = 1.0
 EPOCH = 117
 """Steps of 512 records in the mean."""
 
-RECIPE = Recipe(noise_multiplier=1.0, sampling_prob=512 / 60_000, steps=15 * EPOCH, clip=0.1, rate=0.5, momentum=0.9)
+RECIPE = Recipe(noise_multiplier=1.0, sampling_prob=512 / 60_000, steps=30 * EPOCH, clip=0.1, rate=0.5, momentum=0.9)
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
