@@ -52,6 +52,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import final
 
 from secagg.checks import check_fraction, check_integer, dropped_parties
@@ -175,7 +176,8 @@ def thresholds(num_parties: int, *, threshold: int, corrupt: float, dropout: flo
     Args:
         num_parties: n, 3 to 400.
         threshold: t, answers that open a sum: 3t > 2n + A, t <= n - D. What it is beyond the least makes shares short.
-        corrupt: fraction of the parties that are on the server's side, in [0, 1), floored to A.
+        corrupt: fraction of the parties that are on the server's side, in [0, 1), floored to A; ``2 / 6`` of six are
+            two, although the float is less than a third.
         dropout: fraction of the parties that may drop out, in [0, 1), floored to D.
 
     Returns:
@@ -193,6 +195,8 @@ def thresholds(num_parties: int, *, threshold: int, corrupt: float, dropout: flo
     t = check_integer("threshold", threshold, at_least=2, at_most=n)
     share = check_fraction("corrupt", corrupt)
     bad, alive = math.floor(share * n), n - dropped_parties(dropout, n)
+    # the float 2 / 6 is less than a third, and who writes it means two of six parties
+    bad += Fraction(repr((bad + 1) / n)) <= share
     if share > 0 and bad == 0:
         raise ParameterError(
             f"corrupt must be 0 or at least 1 / num_parties, got {float(share)}, which is less than one of {n} parties."

@@ -163,6 +163,17 @@ def test_thresholds_are_the_ones_that_keep_the_promise(n, corrupt, dropout, leas
             thresholds(n, threshold=t, corrupt=corrupt, dropout=dropout)
 
 
+def test_a_quotient_of_parties_is_so_many():
+    """As floats many quotients are a little less than they are: 2 / 6 of six parties would be one."""
+    for n in (*range(3, 60), 399, 400):
+        for bad in range(1, n - 1):
+            found = thresholds(n, threshold=n, corrupt=bad / n, dropout=0.0)
+            assert (found.corrupt, found.min_honest) == (bad, n - bad)
+            below = math.nextafter(bad / n, 0)
+            if bad > 1:
+                assert thresholds(n, threshold=n, corrupt=below, dropout=0.0).corrupt == bad - 1
+
+
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
