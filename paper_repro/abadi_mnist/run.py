@@ -81,7 +81,7 @@ def _network() -> nn.Sequential:
 def _components(images: NDArray[np.float32], noise: float, source: Source, ledger: Ledger) -> Tensor:
     """The 60 leading directions of the noisy second moment of images of length one."""
     rows = images.reshape(len(images), -1).astype(np.float64)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) * (1 + 1e-9)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9) * (1 + 1e-6)  # room for the rounding of sums
     place = np.triu_indices(rows.shape[1])
     # Off the diagonal each entry counts for two, so that a record's length is the square of its image's: at most 1.
     weights = np.where(place[0] == place[1], 1.0, math.sqrt(2.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, final
@@ -21,7 +21,7 @@ from paper_repro.scattering import CHANNELS, scattering
 from paper_repro.spec import Cell
 from paper_repro.training import DATA, Meter, Recipe, cost, few, train
 
-__all__ = ["DATA", "Lens", "drawings", "run"]
+__all__ = ["DATA", "Lens", "draw", "drawings", "run"]
 
 RECIPE = Recipe(noise_multiplier=1.0, sampling_prob=0.1, steps=400, clip=0.1, rate=75.0, momentum=0.9)
 
@@ -109,3 +109,15 @@ class Lens:
         """A row of length one for each image."""
         parts = [self.rows(scattering(part)) for part in torch.split(torch.from_numpy(images), 1000)]
         return torch.cat([normalize((part - self.mean) @ self.components) for part in parts])
+
+
+def draw(figure: Any, cells: Sequence[Cell], found: Mapping[str, Ours]) -> None:
+    """Accuracy over epsilon, theirs and ours."""
+    axes = figure.subplots()
+    cells = [cell for cell in cells if "budget" in cell.settings]
+    budgets = [cell.settings["budget"] for cell in cells]
+    published = [float(cell.published or "nan") for cell in cells]
+    axes.scatter(budgets, published, marker="x", color="black", label="best of Fu et al. 2023, table 2", zorder=3)
+    axes.plot(budgets, [found[cell.id].value for cell in cells], "o-", label="ours")
+    axes.set(xlabel="epsilon at delta 1e-5", ylabel="test accuracy in %", xticks=budgets)
+    axes.legend()
