@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Thread
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from secagg.api import State
 from secagg.errors import DecodeError, LocalProtocolError, PeerProtocolError, TooFewSurvivorsError
 from secagg.masking.keys import KeyPair, seal_share
 from secagg.masking.packing import pack_bits
+from secagg.threshold import server as server_module
 from secagg.threshold.keys import SERVER, pair_keys
 from secagg.threshold.messages import Kind, list_digest
 from secagg.threshold.plan import ThresholdSum
@@ -193,3 +196,21 @@ def test_a_sum_that_is_cancelled_while_it_is_opened_stays_cancelled(play):
     assert play.server.state is State.ABORTED
     with pytest.raises(LocalProtocolError, match="aborted: cancelled"):
         play.server.result()
+
+
+def test_inputs_that_arrive_at_once_are_all_in_the_sum(play, monkeypatch):
+    play.to_inputs()
+    threads, original = [], server_module.add_input
+
+    def slow(*args):
+        monkeypatch.undo()
+        threads.append(Thread(target=play.server.receive, args=(play.sent.pop(1), 1)))
+        threads[0].start()
+        threads[0].join(0.05)
+        return original(*args)
+
+    monkeypatch.setattr(server_module, "add_input", slow)
+    play.server.receive(play.sent.pop(0), 0)
+    threads[0].join()
+    play.close().answer().close()
+    assert play.server.result().total.tolist() == VECTORS.sum(axis=0).tolist()
