@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, final
 
@@ -23,7 +23,10 @@ from paper_repro.training import DATA, Meter, Recipe, cost, few, train
 
 __all__ = ["DATA", "Lens", "draw", "drawings", "run"]
 
-RECIPE = Recipe(noise_multiplier=1.0, sampling_prob=0.1, steps=400, clip=0.1, rate=75.0, momentum=0.9)
+RECIPE = Recipe(noise_multiplier=1.0, sampling_prob=0.1, steps=400, clip=0.1, rate=1.0, momentum=0.9)
+
+RATE = 40.0
+"""Times epsilon: the learning rate."""
 
 DRAWINGS, COMPONENTS = 2000, 1000
 """How many; directions of their features that are kept."""
@@ -37,7 +40,7 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     started = time.perf_counter()
     digits = few(load_digits(), smoke=smoke)
     budgets = [(cell, float(cell.settings["budget"])) for cell in cells if "budget" in cell.settings]
-    recipes = [RECIPE.within(budget) for _, budget in budgets]
+    recipes = [replace(RECIPE, rate=RATE * budget).within(budget) for _, budget in budgets]
     meter = Meter(progress, recipes, smoke=smoke, extra=2)
     lens = Lens.of(scattering(drawings(200 if smoke else DRAWINGS)), components := 50 if smoke else COMPONENTS)
     meter("drawings")
@@ -45,9 +48,8 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     meter("features")
     labels, found = torch.from_numpy(digits.train_labels), {}
     for (cell, budget), recipe in zip(budgets, recipes, strict=True):
-        model = nn.Linear(components, 10)
-        for parameter in model.parameters():
-            nn.init.zeros_(parameter)
+        model = nn.Linear(components, 10, bias=False)
+        nn.init.zeros_(model.weight)
         tick = partial(meter, f"epsilon {budget:g}")
         ledger = train(model, inputs, labels, recipe, source=seeded(seed), tick=tick, smoke=smoke)
         right = 100.0 * accuracy(model, tests.numpy(), digits.test_labels)
