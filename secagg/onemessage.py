@@ -17,7 +17,7 @@ from secagg.api import Address, Outgoing, State, SumProtocol, SumResult
 from secagg.envelope import OVERHEAD, Channel, Kind
 from secagg.errors import DecodeError, LocalProtocolError, ParameterError, PeerProtocolError, TooFewSurvivorsError
 from secagg.masking.packing import pack_set, set_bytes, unpack_set
-from secagg.session import PartySession, Session, SummingSession, Uncopied, check_server
+from secagg.session import PartySession, Session, SummingSession, Uncopied, check_server, in_turn
 
 __all__ = [
     "ROUNDS",
@@ -308,6 +308,7 @@ class OneMessageServer(SummingSession):
         self._state = State.COLLECTING
         return []
 
+    @in_turn
     def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
         """Add a party's message to the sum.
 
@@ -339,6 +340,7 @@ class OneMessageServer(SummingSession):
         self._bytes[0, party] = len(payload)
         return []
 
+    @in_turn
     def close_round(self) -> Sequence[Outgoing]:
         """End the round with whoever has sent.
 

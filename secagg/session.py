@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import wraps
+from threading import Lock, RLock
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from numpy.typing import NDArray
 
@@ -11,13 +14,46 @@ from secagg.api import State
 from secagg.checks import check_integer
 from secagg.errors import LocalProtocolError, ParameterError, PeerProtocolError
 
-__all__ = ["PartySession", "Session", "SummingSession", "Uncopied", "check_server"]
+__all__ = ["PartySession", "Session", "SummingSession", "Uncopied", "check_server", "in_turn", "one_at_a_time"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PartyT = TypeVar("PartyT", bound="PartySession")
+SummingT = TypeVar("SummingT", bound="SummingSession")
 
 
 def check_server(sender: int | str) -> None:
     """Everybody but the server hears from the server alone: parties do not write to parties."""
     if not isinstance(sender, str) or sender != "server":
         raise PeerProtocolError(f"sender must be 'server', got {sender!r}: parties write to the server.", peer=sender)
+
+
+def one_at_a_time(method: Callable[Concatenate[PartyT, P], R]) -> Callable[Concatenate[PartyT, P], R]:
+    """A step of a party: refused while it is at work on another, in whatever thread, or it could answer twice."""
+
+    @wraps(method)
+    def alone(self: PartyT, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not self._turn.acquire(blocking=False):
+            raise LocalProtocolError(
+                "a session takes one call at a time, and this one is at work on another; wait until it has returned."
+            )
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self._turn.release()
+
+    return alone
+
+
+def in_turn(method: Callable[Concatenate[SummingT, P], R]) -> Callable[Concatenate[SummingT, P], R]:
+    """A step of the server: threads wait for each other, or of two inputs that arrive at once one could be lost."""
+
+    @wraps(method)
+    def waiting(self: SummingT, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._turn:
+            return method(self, *args, **kwargs)
+
+    return waiting
 
 
 class Uncopied:
@@ -70,11 +106,13 @@ class PartySession(Uncopied, Session):
     """A party's session: it has an input, and hears from the server alone.
 
     Guarantee:
-        It is not pickled or copied; held by ``test_parties_and_openers_are_not_copied``.
+        It is not pickled or copied, and of two calls at once it takes one; held by
+        ``test_parties_and_openers_are_not_copied`` and ``test_of_two_calls_at_once_one_is_answered``.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self._turn = Lock()
         self._input: NDArray[Any] | None = None
 
     def set_input(self, vector: Any) -> None:
@@ -110,6 +148,7 @@ class SummingSession(Session):
 
     def __init__(self, num_parties: int) -> None:
         super().__init__()
+        self._turn = RLock()
         self._last = num_parties - 1
 
     def _forget(self) -> None:

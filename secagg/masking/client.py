@@ -44,7 +44,7 @@ from secagg.masking.secrets import PartySecrets
 from secagg.masking.snapshots import Guard, seal, unseal
 from secagg.masking.task import Registry, Signer, roster_digest
 from secagg.prg import draw
-from secagg.session import PartySession, check_server
+from secagg.session import PartySession, check_server, one_at_a_time
 
 __all__ = ["MaskingClient"]
 
@@ -87,6 +87,7 @@ class MaskingClient(PartySession):
         self._alive: list[int] = []
         self._latest = b""
 
+    @one_at_a_time
     def start(self) -> list[Outgoing]:
         """Advertise this party's keys.
 
@@ -105,6 +106,7 @@ class MaskingClient(PartySession):
         self._state = State.WAITING
         return self._send(Kind.ADVERTISE, message)
 
+    @one_at_a_time
     def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
         """Take the server's message of the round.
 
@@ -330,11 +332,13 @@ class MaskingClient(PartySession):
             )
 
     def _send(self, kind: Kind, body: bytes) -> list[Outgoing]:
+        self._refuse_aborted()
         self._latest = wrap(kind, self._task, self._party, body)
         return [Outgoing("server", self._latest)]
 
     def _claim(self, kind: Kind, body: bytes) -> None:
-        """Ask the guard before anything is changed."""
+        """Ask the guard before anything is changed; whoever was aborted on the way says nothing."""
+        self._refuse_aborted()
         step, digest = kind.name.lower(), hashlib.sha256(wrap(kind, self._task, self._party, body)).digest()
         if self._guard is not None and not self._guard.claim(self._task, step, digest):
             raise RollbackRiskError(

@@ -23,7 +23,7 @@ from secagg.masking.opening import Opening
 from secagg.masking.packing import pack_set, set_bytes, unpack_bits, unpack_set
 from secagg.masking.snapshots import seal, unseal
 from secagg.masking.task import Registry, Signer, roster_digest
-from secagg.session import SummingSession
+from secagg.session import SummingSession, in_turn
 
 __all__ = ["MaskingServer"]
 
@@ -81,6 +81,7 @@ class MaskingServer(SummingSession):
         self._expected = {party: [] for party in range(self._layout.num_parties)}
         return []
 
+    @in_turn
     def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
         """Take a party's message of the round.
 
@@ -112,6 +113,7 @@ class MaskingServer(SummingSession):
         self._bytes[0, party] += len(payload)
         return []
 
+    @in_turn
     def close_round(self) -> list[Outgoing]:
         """End the round with whoever has answered.
 

@@ -10,7 +10,6 @@ survivors, itself on it and no shorter than its own plan says, and then forgets 
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any, final
 
 import numpy as np
@@ -22,7 +21,7 @@ from secagg.errors import DecodeError, LocalProtocolError, PeerProtocolError, To
 from secagg.masking.keys import KEY_BYTES, KeyPair, PairKey, open_share, seal_share
 from secagg.masking.packing import set_bytes, unpack_set
 from secagg.prg import derive_key
-from secagg.session import PartySession, check_server
+from secagg.session import PartySession, check_server, one_at_a_time
 from secagg.threshold.keys import SERVER, ThresholdKeys, link_key, pair_keys
 from secagg.threshold.masked import Progress, mask_input
 from secagg.threshold.messages import Kind, body_bytes, list_digest, sealed_bytes, unwrap, wrap
@@ -34,7 +33,6 @@ from secagg.threshold.sharing import PRIME, length, pack, share, unpack
 __all__ = ["ThresholdClient"]
 
 _OVER = "this party has answered, and answers nothing more"
-_ONE_AT_A_TIME = "a session takes one call at a time, and this one is at work on another; wait until it has returned."
 
 
 @final
@@ -64,8 +62,8 @@ class ThresholdClient(PartySession):
         self._seed = seed
         self._expects = Kind.RELAY
         self._held: dict[int, NDArray[np.uint32]] = {}
-        self._turn = Lock()
 
+    @one_at_a_time
     def start(self) -> list[Outgoing]:
         """Share this session's secret among all parties.
 
@@ -93,6 +91,7 @@ class ThresholdClient(PartySession):
         self._held, self._state = {self._party: shares[self._party]}, State.WAITING
         return self._message(Kind.SHARES, nonce + b"".join(sealed))
 
+    @one_at_a_time
     def receive(self, payload: bytes, sender: int | str, progress: Progress = None) -> list[Outgoing]:
         """Take the server's message of the round.
 
@@ -111,12 +110,15 @@ class ThresholdClient(PartySession):
             TooFewSurvivorsError: fewer parties than the plan promised; the session is as it was.
             LocalProtocolError: not started, aborted, finished, or at work on another message.
         """
-        if not self._turn.acquire(blocking=False):
-            raise LocalProtocolError(_ONE_AT_A_TIME)
-        try:
-            return self._received(payload, sender, progress)
-        finally:
-            self._turn.release()
+        self._refuse_aborted()
+        if self._state is not State.WAITING:
+            raise LocalProtocolError(f"receive comes after start and before the last answer; {_OVER}.")
+        check_server(sender)
+        most = body_bytes(self._expects, self._layout)
+        body = unwrap(self._expects, self._bound, self._party, payload, key=self._link, most=most, peer="server")
+        if self._expects is Kind.RELAY:
+            return self._mask(bytes(body), progress)
+        return self._reveal(bytes(body))
 
     def result(self) -> SumResult:
         """Refused: only the server reads the sum.
@@ -130,18 +132,6 @@ class ThresholdClient(PartySession):
         """A copy of a vector that the plan can sum; raises ParameterError."""
         packing = self._layout.packing
         return check_vector("vector", vector, shape=(packing.dim,), value_bits=packing.value_bits)
-
-    def _received(self, payload: bytes, sender: int | str, progress: Progress) -> list[Outgoing]:
-        """:meth:`receive`, one call at a time."""
-        self._refuse_aborted()
-        if self._state is not State.WAITING:
-            raise LocalProtocolError(f"receive comes after start and before the last answer; {_OVER}.")
-        check_server(sender)
-        most = body_bytes(self._expects, self._layout)
-        body = unwrap(self._expects, self._bound, self._party, payload, key=self._link, most=most, peer="server")
-        if self._expects is Kind.RELAY:
-            return self._mask(bytes(body), progress)
-        return self._reveal(bytes(body))
 
     def _mask(self, body: bytes, progress: Progress) -> list[Outgoing]:
         """The relayed shares: keep them, mask the input and forget it."""

@@ -7,7 +7,6 @@ party's mistake from spoiling the sum: a message that may not be used is refused
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import RLock
 from typing import Any, final
 
 import numpy as np
@@ -17,7 +16,7 @@ from secagg.api import Outgoing, State, SumResult
 from secagg.errors import DecodeError, PeerProtocolError, TooFewSurvivorsError
 from secagg.masking.keys import KEY_BYTES, KeyPair, PairKey, open_share
 from secagg.masking.packing import pack_set
-from secagg.session import SummingSession
+from secagg.session import SummingSession, in_turn
 from secagg.threshold.keys import SERVER, ThresholdServerKeys, link_key, pair_keys
 from secagg.threshold.masked import Progress, add_input, open_total
 from secagg.threshold.messages import Kind, body_bytes, list_digest, sealed_bytes, unwrap, wrap
@@ -60,7 +59,6 @@ class ThresholdServer(SummingSession):
         self._survivors: list[int] = []
         self._total: NDArray[np.uint64] | None = None
         self._bytes = np.zeros((2, layout.thresholds.num_parties), dtype=np.int64)
-        self._turn = RLock()
 
     def start(self) -> list[Outgoing]:
         """Open the first round.
@@ -75,6 +73,7 @@ class ThresholdServer(SummingSession):
         self._state = State.COLLECTING
         return []
 
+    @in_turn
     def receive(self, payload: bytes, sender: int | str) -> list[Outgoing]:
         """Take a party's message of the round; a masked input is added at once, and not kept. Threads take turns.
 
@@ -90,25 +89,25 @@ class ThresholdServer(SummingSession):
             PeerProtocolError: an unknown sender, one that dropped out, or a second message.
             LocalProtocolError: not started, aborted, or finished.
         """
-        with self._turn:
-            self._expect(State.COLLECTING, "receive comes after start and before the last round is closed")
-            party = self._party(sender)
-            if party not in self._expected:
-                raise PeerProtocolError(f"party {party} has dropped out of this sum.", peer=party)
-            if party in self._answers:
-                raise PeerProtocolError(f"party {party} has sent its message of this round already.", peer=party)
-            kind = _KINDS[self._round]
-            size = body_bytes(kind, self._layout)
-            body = unwrap(kind, self._bound, party, payload, key=self._links[party], most=size, peer=party)
-            if len(body) != size:
-                raise DecodeError(f"party {party}: the message has another length than the plan's.", peer=party)
-            try:
-                self._answers[party] = self._read(kind, party, body)
-            except DecodeError as error:
-                raise DecodeError(f"party {party}: {error}", peer=party) from None
-            self._bytes[0, party] += len(payload)
-            return []
+        self._expect(State.COLLECTING, "receive comes after start and before the last round is closed")
+        party = self._party(sender)
+        if party not in self._expected:
+            raise PeerProtocolError(f"party {party} has dropped out of this sum.", peer=party)
+        if party in self._answers:
+            raise PeerProtocolError(f"party {party} has sent its message of this round already.", peer=party)
+        kind = _KINDS[self._round]
+        size = body_bytes(kind, self._layout)
+        body = unwrap(kind, self._bound, party, payload, key=self._links[party], most=size, peer=party)
+        if len(body) != size:
+            raise DecodeError(f"party {party}: the message has another length than the plan's.", peer=party)
+        try:
+            self._answers[party] = self._read(kind, party, body)
+        except DecodeError as error:
+            raise DecodeError(f"party {party}: {error}", peer=party) from None
+        self._bytes[0, party] += len(payload)
+        return []
 
+    @in_turn
     def close_round(self, progress: Progress = None) -> list[Outgoing]:
         """End the round with whoever has answered.
 
@@ -123,18 +122,17 @@ class ThresholdServer(SummingSession):
             DecodeError: in the last round: the sum did not verify; the session is over.
             LocalProtocolError: not started, aborted, or finished.
         """
-        with self._turn:
-            self._expect(State.COLLECTING, "close_round comes after start and before the last round is closed")
-            kind, plan = _KINDS[self._round], self._layout.thresholds
-            self._require(plan.threshold if kind is Kind.REVEAL else plan.min_survivors)
-            if kind is Kind.REVEAL:
-                self._open(progress)
-                return []
-            outgoing = self._relay() if kind is Kind.SHARES else self._name_the_survivors()
-            self._expected, self._answers, self._round = set(self._answers), {}, self._round + 1
-            for party, payload in outgoing:
-                self._bytes[1, party] += len(payload)
-            return [Outgoing(party, payload) for party, payload in outgoing]
+        self._expect(State.COLLECTING, "close_round comes after start and before the last round is closed")
+        kind, plan = _KINDS[self._round], self._layout.thresholds
+        self._require(plan.threshold if kind is Kind.REVEAL else plan.min_survivors)
+        if kind is Kind.REVEAL:
+            self._open(progress)
+            return []
+        outgoing = self._relay() if kind is Kind.SHARES else self._name_the_survivors()
+        self._expected, self._answers, self._round = set(self._answers), {}, self._round + 1
+        for party, payload in outgoing:
+            self._bytes[1, party] += len(payload)
+        return [Outgoing(party, payload) for party, payload in outgoing]
 
     def result(self) -> SumResult:
         """The sum.

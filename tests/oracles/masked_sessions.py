@@ -37,7 +37,7 @@ def frozen(value):
     if isinstance(value, np.ndarray):
         return (str(value.dtype), value.shape, value.tobytes())
     if isinstance(value, dict):
-        return tuple((key, frozen(item)) for key, item in sorted(value.items()) if key != "_channels")
+        return tuple((key, frozen(item)) for key, item in sorted(value.items()) if key not in ("_channels", "_turn"))
     if isinstance(value, (list, tuple)):
         return tuple(frozen(item) for item in value)
     if isinstance(value, (set, frozenset)):

@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -9,7 +11,12 @@ import pytest
 from secagg import BFVSum, PlainSum, SecAgg, SecAggPlus, ThresholdSum
 from secagg.api import State
 from secagg.errors import LocalProtocolError, ParameterError, PeerProtocolError
-from secagg.session import PartySession, SummingSession, check_server
+from secagg.masking.client import MaskingClient
+from secagg.masking.server import MaskingServer
+from secagg.onemessage import OneMessageServer
+from secagg.session import PartySession, SummingSession, check_server, in_turn, one_at_a_time
+from secagg.threshold.client import ThresholdClient
+from secagg.threshold.server import ThresholdServer
 
 
 class Party(PartySession):
@@ -96,3 +103,68 @@ def test_parties_and_openers_are_not_copied(name):
         for way in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(LocalProtocolError, match="not pickled or copied"):
                 way(session)
+
+
+class Busy(Party):
+    """A party at work."""
+
+    @one_at_a_time
+    def receive(self, meanwhile):
+        return meanwhile()
+
+
+class Adding(SummingSession):
+    """A server that adds in two steps."""
+
+    total = 0
+
+    @in_turn
+    def receive(self, number, meanwhile=lambda: None):
+        before = self.total
+        meanwhile()
+        self.total = before + number
+
+
+def in_a_thread(function, *args):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args).exception()
+
+
+def test_of_two_calls_at_once_one_is_answered():
+    """From another thread, and from a callback."""
+    party = Busy()
+    for call in (in_a_thread, lambda function, *args: error_of(lambda: function(*args))):
+        refused = party.receive(lambda call=call: call(party.receive, list))
+        assert isinstance(refused, LocalProtocolError)
+        assert "one call at a time" in str(refused)
+    with pytest.raises(KeyboardInterrupt):
+        party.receive(interrupted)
+    assert party.receive(lambda: "again") == "again"
+    for session in (MaskingClient, ThresholdClient):
+        assert all(hasattr(getattr(session, step), "__wrapped__") for step in ("start", "receive"))
+
+
+def error_of(function):
+    try:
+        return function()
+    except LocalProtocolError as error:
+        return error
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def test_of_two_inputs_at_once_none_is_lost():
+    server, threads = Adding(3), []
+
+    def meanwhile():
+        threads.append(Thread(target=server.receive, args=(10,)))
+        threads[0].start()
+        threads[0].join(0.05)
+
+    server.receive(1, meanwhile)
+    threads[0].join()
+    assert server.total == 11
+    for session in (OneMessageServer, MaskingServer, ThresholdServer):
+        assert all(hasattr(getattr(session, step), "__wrapped__") for step in ("receive", "close_round"))

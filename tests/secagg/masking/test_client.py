@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from secagg.api import State
 from secagg.errors import (
     DecodeError,
     LocalProtocolError,
@@ -24,6 +26,7 @@ from secagg.errors import (
     SecAggError,
     TooFewSurvivorsError,
 )
+from secagg.masking import client as client_module
 from secagg.masking.client import MaskingClient
 from secagg.masking.keys import Identity, KeyPair
 from secagg.masking.layout import SHARE_BYTES
@@ -655,3 +658,41 @@ def test_no_server_gets_both_shares_of_a_party(server):
 
 def test_the_class_is_the_plans():
     assert type(PLANS["graph"].client(0, keys=PLANS["graph"].keygen().server)) is MaskingClient
+
+
+def test_two_lists_at_once_get_one_answer(liar, monkeypatch):
+    """A server that says of a party that it is there, and at the same time that it is not: one share, never both."""
+    until(liar, Kind.SURVIVORS)
+    everybody, missing, refused = listed(liar), others(liar)[-1], []
+    fewer = liar.survivors(everybody, [party for party in everybody if party != missing])
+    original = client_module.unpack_set
+
+    def meanwhile(*args):
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as pool:
+            refused.append(pool.submit(liar.client.receive, fewer, "server").exception())
+        return original(*args)
+
+    monkeypatch.setattr(client_module, "unpack_set", meanwhile)
+    liar.tell(liar.survivors(everybody, everybody))
+    assert [type(error) for error in refused] == [LocalProtocolError]
+    assert "one call at a time" in str(refused[0])
+
+
+@pytest.mark.parametrize("kind", [Kind.ROSTER, Kind.RELAY, Kind.SURVIVORS])
+def test_whoever_is_aborted_at_work_says_nothing(liar, monkeypatch, kind):
+    """From another thread: what is forgotten on the way must not be replaced by what everybody knows."""
+    until(liar, kind)
+    said = {Kind.ROSTER: liar.roster, Kind.RELAY: lambda: liar.relay(liar.near, others(liar))}
+    payload = said.get(kind, lambda: liar.survivors(listed(liar), listed(liar)))()
+    original = client_module.unwrap
+
+    def cancelled(*args, **kwargs):
+        liar.client.abort("enough")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(client_module, "unwrap", cancelled)
+    with pytest.raises((LocalProtocolError, PeerProtocolError, DecodeError)):
+        liar.client.receive(payload, "server")
+    assert liar.client.state is State.ABORTED
+    assert len(liar.said) == 1 + [Kind.ROSTER, Kind.RELAY, Kind.SURVIVORS].index(kind)
