@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from paper_repro import results
 from paper_repro.report import as_html, as_markdown, number, rows
 from paper_repro.results import Ours
@@ -17,7 +19,7 @@ def test_a_row_for_each_cell():
     assert found[0] == (
         "abadi2016.epochs100",
         GRID.cells[0].quantity,
-        "1.26 (in a summary by others)",
+        "1.26",
         number(RESULT.cells["abadi2016.epochs100"].value),
         number(RESULT.cells["abadi2016.epochs100"].today),
         "digits",
@@ -39,6 +41,12 @@ def test_a_recalled_number_is_not_shown():
     text = as_markdown([(dataclasses.replace(GRID, cells=(cell,)), RESULT)])
     assert "not verified" in text
     assert "1.26" not in text.replace("1.25857", "")
+
+
+@pytest.mark.parametrize(("confidence", "said"), [("summary", "in a summary by others"), ("figure", "off a figure")])
+def test_where_a_number_was_read_is_said(confidence, said):
+    cell = dataclasses.replace(GRID.cells[0], confidence=confidence)
+    assert f"1.26 ({said})" in as_markdown([(dataclasses.replace(GRID, cells=(cell,)), RESULT)])
 
 
 def test_notes_reasons_and_provenance_are_in_the_report():
