@@ -80,7 +80,8 @@ def test_limit_is_what_incompressible_bytes_need():
 
 
 def test_every_byte_of_the_header_is_checked_before_seal_sees_it(side, monkeypatch):
-    monkeypatch.setattr(seal, "_load", lambda *_: pytest.fail("SEAL saw bytes that were not checked"))
+    for reader in ("unpacked", "_load"):
+        monkeypatch.setattr(seal, reader, lambda *_: pytest.fail("bytes were read that were not checked"))
     # SEAL's 16 bytes, the frame's magic and kind, and the size of what it unpacks to
     for place in range(21 + (2 if side.ring.sent_bytes < 65792 else 4)):
         blob = bytearray(side.blob)
