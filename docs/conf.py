@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # paper_repro is no part of the distribution
 
 from paper_repro.report import as_markdown
-from paper_repro.results import load
+from paper_repro.results import current
 from paper_repro.spec import experiments
 
 project = "dpkit"
@@ -61,7 +61,7 @@ def report(app, docname, source):
     """The page of published numbers ends with the report of the committed results."""
     if docname == "reproductions":
         known = experiments().values()
-        source[0] += as_markdown([(one, load(one)) for one in known], pictures="../paper_repro")
+        source[0] += as_markdown([(one, current(one)) for one in known], pictures="../paper_repro")
 
 
 def setup(app):

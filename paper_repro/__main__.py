@@ -84,16 +84,18 @@ def _check(options: argparse.Namespace, known: dict[str, Experiment]) -> int:
     """The ``check`` command."""
     bad = 0
     for name, experiment in known.items():
-        result = results.load(experiment)
-        if result is None or result.smoke or result.spec != results.digest(experiment):
-            state = "no results" if result is None else "results are of another spec.toml, or of a smoke run"
+        result = results.current(experiment)
+        if result is None:
+            state = "no results" if results.load(experiment) is None else "results of other cells, or of a smoke run"
             print(f"{name}: {state}; run: python -m paper_repro run {name}")
             bad += not experiment.optional
             continue
         found = [verdict(cell, result.cells.get(cell.id)) for cell in experiment.cells]
-        compared = len(found) - found.count("not compared")
+        compared = sum(cell.compared for cell in experiment.cells)
         known_wrong = f", {found.count('explained')} differ as explained" if "explained" in found else ""
-        print(f"{name}: {found.count('agrees')} of {compared} agree{known_wrong}")
+        print(
+            f"{name}: {found.count('agrees')} of {compared} compared agree{known_wrong}, {len(found) - compared} shown"
+        )
         if _differs(experiment, result):
             bad += 1
             _print(experiment, result, only="DIFFERS")
@@ -102,7 +104,7 @@ def _check(options: argparse.Namespace, known: dict[str, Experiment]) -> int:
 
 def _report(options: argparse.Namespace, known: dict[str, Experiment]) -> int:
     """The ``report`` command."""
-    runs = [(experiment, results.load(experiment)) for experiment in known.values()]
+    runs = [(experiment, results.current(experiment)) for experiment in known.values()]
     options.out.mkdir(parents=True, exist_ok=True)
     for name, text in (("report.md", as_markdown(runs)), ("report.html", as_html(runs))):
         (options.out / name).write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Literal, Self, final, get_args
 __all__ = ["Agreement", "Verdict"]
 
 Kind = Literal["digits", "up", "abs", "rel", "at least", "at most", "differs", "shown"]
-Verdict = Literal["agrees", "DIFFERS", "explained", "not compared"]
+Verdict = Literal["agrees", "DIFFERS", "explained", "not compared", "not run"]
 
 _WITH_MARGIN = ("abs", "rel", "differs")
 

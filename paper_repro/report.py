@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
+from typing import get_args
 
+from paper_repro.compare import Verdict
 from paper_repro.results import Ours, Result, verdict
 from paper_repro.spec import Cell, Experiment
 
 __all__ = ["as_html", "as_markdown", "number", "rows"]
 
 _HEAD = ("cell", "quantity", "published", "ours, as published", "ours, today", "agreement", "verdict")
+_SUMMARY = ("experiment", "what", "cells")
 _SOURCES = {"read": "", "summary": " (in a summary by others)", "figure": " (off a figure)", "recalled": ""}
 
 
@@ -44,58 +49,52 @@ def as_markdown(runs: Sequence[tuple[Experiment, Result | None]], *, pictures: s
         runs: experiments and their results.
         pictures: the folder that pictures are looked for in, with an id's own folder behind it; "" for none.
     """
-    parts = [_summary(runs)]
+    parts = [_table(_SUMMARY, _summary(runs)), ""]
     for experiment, result in runs:
-        parts += [f"## {experiment.title}", "", f"{experiment.paper} ({experiment.link}). {experiment.terms}", ""]
-        parts += [_table(_HEAD, rows(experiment, result)), ""]
-        parts += _remarks({cell.id: cell.why for cell in experiment.cells})
-        parts += _remarks({} if result is None else {name: ours.note for name, ours in result.cells.items()})
+        parts += [f"## {experiment.title}", "", experiment.about, "", _table(_HEAD, rows(experiment, result)), ""]
+        parts += [f"- {remark}" for remark in _remarks(experiment, result)]
         if pictures and (experiment.folder / "plot.svg").is_file():
             parts += ["", f"![{experiment.title}]({pictures}/{experiment.id}/plot.svg)"]
-        parts += ["", f"Again: `python -m paper_repro run {experiment.id}`{_spent(result)}", ""]
+        parts += ["", _again(experiment, result), ""]
     return "\n".join(parts).rstrip() + "\n"
 
 
 def as_html(runs: Sequence[tuple[Experiment, Result | None]]) -> str:
-    """The tables alone, as a page that needs nothing else."""
-    body = []
+    """The same as a page that needs nothing else: pictures are in it."""
+    body = [_html_table(_SUMMARY, _summary(runs))]
     for experiment, result in runs:
-        cells = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>"
-            for row in rows(experiment, result)
-        )
-        head = "".join(f"<th>{name}</th>" for name in _HEAD)
-        title, terms = (
-            html.escape(experiment.title),
-            html.escape(f"{experiment.paper} ({experiment.link}). {experiment.terms}"),
-        )
-        body.append(f"<h2>{title}</h2><p>{terms}</p><table><tr>{head}</tr>{cells}</table>")
+        body.append(f"<h2>{_html(experiment.title)}</h2><p>{_html(experiment.about)}</p>")
+        body.append(_html_table(_HEAD, rows(experiment, result)))
+        body.append("<ul>" + "".join(f"<li>{_html(remark)}</li>" for remark in _remarks(experiment, result)) + "</ul>")
+        picture = experiment.folder / "plot.svg"
+        if result is not None and picture.is_file():
+            data = base64.b64encode(picture.read_bytes()).decode()
+            body.append(f'<img alt="{_html(experiment.title)}" src="data:image/svg+xml;base64,{data}">')
+        body.append(f"<p>{_html(_again(experiment, result))}</p>")
     style = "body{font-family:sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2em .5em}"
     head = f'<meta charset="utf-8"><title>Published numbers, again</title><style>{style}</style>'
     return f'<!doctype html><html lang="en">{head}<h1>Published numbers, again</h1>{"".join(body)}</html>\n'
 
 
-def _remarks(said: Mapping[str, str]) -> list[str]:
-    """Each remark once, with the cells that it is about."""
+def _remarks(experiment: Experiment, result: Result | None) -> list[str]:
+    """Each reason and each note once, with the cells that it is about."""
     about: dict[str, list[str]] = {}
-    for name, remark in said.items():
-        if remark:
-            about.setdefault(remark, []).append(f"`{name}`")
-    return [f"- {', '.join(names)}: {remark}" for remark, names in about.items()]
+    notes = {} if result is None else {name: ours.note for name, ours in result.cells.items()}
+    for said in ({cell.id: cell.why for cell in experiment.cells}, notes):
+        for name, remark in said.items():
+            if remark:
+                about.setdefault(remark, []).append(f"`{name}`")
+    return [f"{', '.join(names)}: {remark}" for remark, names in about.items()]
 
 
-def _summary(runs: Iterable[tuple[Experiment, Result | None]]) -> str:
+def _summary(runs: Iterable[tuple[Experiment, Result | None]]) -> list[tuple[str, ...]]:
     """One line for each experiment."""
     lines = []
     for experiment, result in runs:
         found = [row[-1] for row in rows(experiment, result)]
-        counts = ", ".join(
-            f"{found.count(name)} {name}"
-            for name in ("agrees", "explained", "DIFFERS", "not compared")
-            if name in found
-        )
-        lines.append((f"`{experiment.id}`", experiment.title, counts if result is not None else "not run"))
-    return _table(("experiment", "what", "cells"), lines) + "\n"
+        counts = ", ".join(f"{found.count(name)} {name}" for name in get_args(Verdict) if name in found)
+        lines.append((f"`{experiment.id}`", experiment.title, counts))
+    return lines
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -104,9 +103,22 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in body)
 
 
-def _spent(result: Result | None) -> str:
-    """What the run took, and where."""
+def _html_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """An HTML table."""
+    body = "".join("<tr>" + "".join(f"<td>{_html(text)}</td>" for text in line) + "</tr>" for line in lines)
+    return "<table><tr>" + "".join(f"<th>{name}</th>" for name in head) + f"</tr>{body}</table>"
+
+
+def _html(text: str) -> str:
+    """Escaped, with what stands between backticks as code."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
+
+
+def _again(experiment: Experiment, result: Result | None) -> str:
+    """How to run it; what the run took, and where."""
+    command = f"Again: `python -m paper_repro run {experiment.id}`"
     if result is None:
-        return "; not run yet."
+        return f"{command}; not run yet."
     versions = ", ".join(f"{name} {version}" for name, version in result.provenance["versions"].items())
-    return f"; {result.seconds:g} s, seed {result.seed}, {result.provenance['machine']}, {versions}."
+    data = "".join(f"; {source}" for source in result.provenance["data"])
+    return f"{command}; {result.seconds:g} s, seed {result.seed}, {result.provenance['machine']}, {versions}{data}."

@@ -16,7 +16,7 @@ from typing import Any, final
 from paper_repro.compare import Verdict
 from paper_repro.spec import Cell, Experiment
 
-__all__ = ["Ours", "Progress", "Result", "execute", "load", "save", "verdict"]
+__all__ = ["Ours", "Progress", "Result", "current", "digest", "execute", "load", "save", "verdict"]
 
 Progress = Callable[[int, int, str], None]
 """Called with the steps that are done, how many there are, and a word about the last."""
@@ -47,11 +47,11 @@ class Result:
 
     Args:
         experiment: its id.
-        spec: digest of the ``spec.toml`` that was run: a result of another one is stale.
+        spec: digest of what was run: a result of other cells is stale.
         smoke: whether it was the short run, whose numbers are not compared.
         seed: what all randomness of the run follows from.
         seconds: how long it took.
-        provenance: versions, machine, data.
+        provenance: terms, versions, machine, data.
         cells: ours, by the cell's id.
     """
 
@@ -85,7 +85,9 @@ def execute(experiment: Experiment, *, smoke: bool, seed: int, progress: Progres
 
 def verdict(cell: Cell, ours: Ours | None, *, smoke: bool = False) -> Verdict:
     """Whether a cell agrees."""
-    if smoke or not cell.compared or ours is None or cell.published is None:
+    if ours is None:
+        return "not run"
+    if smoke or not cell.compared or cell.published is None:
         return "not compared"
     if not cell.agreement.holds(ours.value, cell.published):
         return "DIFFERS"
@@ -106,9 +108,18 @@ def load(experiment: Experiment) -> Result | None:
     return Result(**{**table, "cells": {name: Ours(**row) for name, row in table["cells"].items()}})
 
 
+def current(experiment: Experiment) -> Result | None:
+    """The committed run, if it was a full one of the cells as they are."""
+    result = load(experiment)
+    if result is None or result.smoke or result.spec != digest(experiment):
+        return None
+    return result if set(result.cells) == {cell.id for cell in experiment.cells} else None
+
+
 def digest(experiment: Experiment) -> str:
-    """What a result is a result of."""
-    return hashlib.sha256((experiment.folder / "spec.toml").read_bytes()).hexdigest()[:16]
+    """What a result is a result of: ids, published numbers and settings, all that ``run()`` can know."""
+    cells = [(cell.id, cell.published, cell.settings) for cell in experiment.cells]
+    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _provenance(experiment: Experiment) -> dict[str, Any]:
@@ -119,9 +130,17 @@ def _provenance(experiment: Experiment) -> dict[str, Any]:
         "terms": experiment.terms,
         "versions": {name: version for name, version in versions.items() if version},
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
         "data": list(data),
     }
+
+
+def _processor() -> str:
+    """The model where the system tells it, else the kind."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def _version(name: str) -> str:

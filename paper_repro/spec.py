@@ -71,7 +71,7 @@ class Experiment:
         title: one line.
         paper: authors, year, title.
         link: arXiv number or where else it is found.
-        terms: what every number of ours rests on: relation, sampling, accountant.
+        terms: what every number rests on, by name: relation, sampling, accountant; or privacy, where there is none.
         seconds: about how long a full run takes on two cores.
         repeats: whether every full run gives the same numbers.
         optional: whether it is left out of `run all`.
@@ -82,7 +82,7 @@ class Experiment:
     title: str
     paper: str
     link: str
-    terms: str
+    terms: dict[str, str]
     seconds: float
     repeats: bool
     optional: bool
@@ -92,6 +92,13 @@ class Experiment:
     def folder(self) -> Path:
         """Where it lies."""
         return HERE / self.id
+
+    @property
+    def about(self) -> str:
+        """Paper and terms in one line."""
+        return f"{self.paper} ({self.link}). " + " ".join(
+            f"{name.capitalize()}: {said}." for name, said in self.terms.items()
+        )
 
     @property
     def code(self) -> ModuleType:
@@ -118,6 +125,10 @@ def _read(path: Path) -> Experiment:
         )
     except (KeyError, ValueError) as error:
         raise SpecError(f"{path.parent.name}/spec.toml: {error}") from error
+    if "privacy" not in found.terms and not {"relation", "sampling", "accountant"} <= set(found.terms):
+        raise SpecError(
+            f"{found.id}/spec.toml: terms need relation, sampling and accountant; or privacy, if there is none."
+        )
     if len({cell.id for cell in cells}) < len(cells):
         raise SpecError(f"{path.parent.name}/spec.toml: two cells have one id.")
     return found

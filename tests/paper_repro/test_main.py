@@ -26,7 +26,7 @@ def test_check_of_the_committed_results(capsys):
     ("change", "said"),
     [
         ({"cells": {"tff.clients": Ours(99.0)}}, "DIFFERS"),
-        ({"spec": "0" * 16}, "of another spec.toml"),
+        ({"spec": "0" * 16}, "of other cells"),
         ({"smoke": True}, "of a smoke run"),
         (None, "no results"),
     ],

@@ -25,7 +25,7 @@ def test_a_row_for_each_cell():
         "digits",
         "agrees",
     )
-    assert {row[-1] for row in rows(GRID, None)} == {"not compared"}
+    assert {row[-1] for row in rows(GRID, None)} == {"not run"}
 
 
 def test_what_differs_is_said():
@@ -55,9 +55,20 @@ def test_notes_reasons_and_provenance_are_in_the_report():
     assert "their grid ends at a privacy loss of 20" in text
     assert "python -m paper_repro run accounting_grid" in text
     assert "numpy" in text
-    assert "not run" in as_markdown([(GRID, None)])
+    assert RESULT.provenance["machine"] in text
+    assert "not run yet" in as_markdown([(GRID, None)])
 
 
 def test_html_escapes():
     evil = dataclasses.replace(GRID, title="<b>&")
     assert "<b>" not in as_html([(evil, RESULT)])
+
+
+def test_html_says_what_markdown_says():
+    text = as_html([(GRID, RESULT)])
+    assert "an estimate, not a bound" in text
+    assert "<code>bu2019.clt</code>" in text
+    assert "<code>python -m paper_repro run accounting_grid</code>" in text
+    assert text.count("data:image/svg+xml;base64,") == 1
+    assert text.count("<table>") == 2
+    assert "data:image" not in as_html([(GRID, None)])

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from paper_repro import results
+from paper_repro.compare import Agreement
 from paper_repro.results import Ours
 from paper_repro.spec import experiments
 
@@ -33,10 +34,9 @@ def test_smoke_run(experiment):
 
 @pytest.mark.parametrize("experiment", COMMITTED, ids=lambda one: one.id)
 def test_committed_results_are_full_runs_of_this_spec_and_agree(experiment):
-    result = results.load(experiment)
-    assert not result.smoke
-    assert result.spec == results.digest(experiment)
-    assert set(result.cells) == {cell.id for cell in experiment.cells}
+    result = results.current(experiment)
+    assert result is not None
+    assert {"terms", "versions", "python", "machine", "data"} == set(result.provenance)
     for cell in experiment.cells:
         assert results.verdict(cell, result.cells[cell.id]) != "DIFFERS", cell.id
 
@@ -57,11 +57,38 @@ def test_verdicts():
     assert results.verdict(cell, Ours(1.258)) == "agrees"
     assert results.verdict(cell, Ours(1.27)) == "DIFFERS"
     assert results.verdict(cell, Ours(1.27), smoke=True) == "not compared"
-    assert results.verdict(cell, None) == "not compared"
+    assert results.verdict(cell, None) == "not run"
     assert results.verdict(dataclasses.replace(cell, confidence="recalled"), Ours(1.27)) == "not compared"
     wrong = next(cell for cell in KNOWN["accounting_grid"].cells if cell.agreement.kind == "differs")
     assert results.verdict(wrong, Ours(19.5139)) == "explained"
     assert results.verdict(wrong, Ours(19.0868)) == "DIFFERS"
+
+
+def changed(experiment, **fields):
+    """The experiment with its first cell changed."""
+    return dataclasses.replace(
+        experiment, cells=(dataclasses.replace(experiment.cells[0], **fields), *experiment.cells[1:])
+    )
+
+
+def test_a_result_is_of_what_was_run():
+    """Another number, setting or cell makes it stale; other words or another tolerance do not."""
+    grid = KNOWN["accounting_grid"]
+    cell = grid.cells[0]
+    assert results.current(grid) == results.load(grid)
+    for fields in ({"published": "1.27"}, {"settings": {**cell.settings, "steps": 1}}, {"id": "x"}):
+        assert results.current(changed(grid, **fields)) is None
+    assert results.current(dataclasses.replace(grid, cells=grid.cells[1:])) is None
+    for fields in ({"quantity": "x"}, {"why": "x"}, {"agreement": Agreement("abs", 1.0)}):
+        assert results.current(changed(grid, **fields)) == results.load(grid)
+
+
+@pytest.mark.parametrize("broken", [{"smoke": True}, {"cells": {}}, {"spec": "0" * 16}], ids=["smoke", "cells", "spec"])
+def test_what_is_no_full_run_is_not_current(monkeypatch, broken):
+    grid = KNOWN["accounting_grid"]
+    kept = dataclasses.replace(results.load(grid), **broken)
+    monkeypatch.setattr(results, "load", lambda experiment: kept)
+    assert results.current(grid) is None
 
 
 @pytest.mark.parametrize("returned", [{}, {"nothing": Ours(1.0)}])

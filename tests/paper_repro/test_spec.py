@@ -53,8 +53,11 @@ GOOD = """
 title = "t"
 paper = "p"
 link = "l"
-terms = "x"
 seconds = 1
+[terms]
+relation = "add_remove"
+sampling = "none"
+accountant = "x"
 [[cell]]
 id = "a"
 quantity = "q"
@@ -72,6 +75,7 @@ source = "s"
         ('source = "s"', 'source = "s"\nagree = "close"', "write digits"),
         ('source = "s"', 'source = "s"\nconfidence = "sure"', "confidence"),
         ('title = "t"', "", "title"),
+        ('sampling = "none"', "", "terms need relation, sampling"),
         ('source = "s"', 'source = "s"\n[[cell]]\nid = "a"\nquantity = "q"', "two cells"),
     ],
 )
@@ -85,6 +89,16 @@ def test_a_spec_that_says_too_little_is_refused(tmp_path, monkeypatch, old, new,
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(SpecError, match=said):
         experiments()
+
+
+def test_terms_say_what_numbers_rest_on_or_that_nothing_is_private(tmp_path, monkeypatch):
+    monkeypatch.setattr(spec, "HERE", tmp_path)
+    (tmp_path / "one").mkdir()
+    path = tmp_path / "one" / "spec.toml"
+    path.write_text(GOOD)
+    assert experiments()["one"].about == "p (l). Relation: add_remove. Sampling: none. Accountant: x."
+    path.write_text(GOOD.replace('relation = "add_remove"\nsampling = "none"\naccountant = "x"', 'privacy = "none"'))
+    assert experiments()["one"].terms == {"privacy": "none"}
 
 
 def test_specs_and_results_name_no_machine():
