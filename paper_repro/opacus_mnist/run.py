@@ -23,7 +23,7 @@ from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
 from paper_repro.training import DATA, Meter, Recipe, cost, few, seeded_model, train
 
-__all__ = ["DATA", "run"]
+__all__ = ["DATA", "network", "run", "trained"]
 
 MEAN, SPREAD = 0.1307, 0.3081
 """Of the training pixels, as the example has them: public."""
@@ -42,7 +42,7 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     meter = Meter(progress, recipes.values(), smoke=smoke)
     rights, spent = {}, {}
     for name, recipe in recipes.items():
-        rights[name], spent[name] = _trained(digits, recipe, seed, meter, smoke=smoke)
+        rights[name], spent[name] = trained(digits, recipe, seed, meter, smoke=smoke)
     noise = recipes["today"].noise_multiplier
     found = {
         "accuracy.opacus": Ours(rights["published"], rights["today"], note=f"{digits.name}; today noise {noise:.4f}"),
@@ -53,7 +53,7 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     return found | {"parity": _parity(digits, seed)}
 
 
-def _network() -> nn.Sequential:
+def network() -> nn.Sequential:
     """The example's: 26 010 parameters."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 8, stride=2, padding=3),
@@ -69,9 +69,9 @@ def _network() -> nn.Sequential:
     )
 
 
-def _trained(digits: Digits, recipe: Recipe, seed: int, meter: Meter, *, smoke: bool) -> tuple[float, Ledger]:
+def trained(digits: Digits, recipe: Recipe, seed: int, meter: Meter, *, smoke: bool) -> tuple[float, Ledger]:
     """Test accuracy in %, and what was released."""
-    model = seeded_model(_network, seed)
+    model = seeded_model(network, seed)
     ledger = train(
         model,
         (torch.from_numpy(digits.train_images) - MEAN) / SPREAD,
@@ -92,7 +92,7 @@ def _parity(digits: Digits, seed: int) -> Ours:
         return Ours(math.nan, note="not run: Opacus is not installed")
     images = (torch.from_numpy(digits.train_images[:PARITY]) - MEAN) / SPREAD
     labels = torch.from_numpy(digits.train_labels[:PARITY])
-    model = seeded_model(_network, seed)
+    model = seeded_model(network, seed)
     theirs = copy.deepcopy(model)
     with record(model) as tape:
         losses = cross_entropy(model(images), labels, reduction="none")

@@ -1,0 +1,1 @@
+"""The longer settings of the MNIST example of Opacus and TensorFlow Privacy."""
