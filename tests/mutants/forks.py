@@ -35,7 +35,7 @@ PRELOADED = (
     "tenseal.sealapi",
     "torch",
 )
-OURS = ("accountants", "dpkit", "secagg", "tests")
+OURS = ("accountants", "dpkit", "secagg", "paper_repro", "tests")
 # Exit statuses beside pytest's own (0 to 5).
 STRANGER, TIMEOUT = 70, 124
 

@@ -26,7 +26,7 @@ VICTIM, KILLER = "accountants/errors.py", "tests/accountants/test_rdp.py::test_c
 def copy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tree")
     skip = shutil.ignore_patterns("__pycache__", ".hypothesis", "_build")
-    for name in ("accountants", "dpkit", "secagg", "tests"):
+    for name in ("accountants", "dpkit", "secagg", "paper_repro", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=skip)
     shutil.copy(ROOT / "pyproject.toml", folder)
     # Compiled once, and by content: a file patched in the same second to the same length is still compiled anew.
