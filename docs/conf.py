@@ -58,10 +58,11 @@ def prepare(app, what, name, obj, options, lines):
 
 
 def report(app, docname, source):
-    """The page of published numbers ends with the report of the committed results."""
+    """The page of published numbers holds the report of the committed results."""
     if docname == "reproductions":
         known = experiments().values()
-        source[0] += as_markdown([(one, current(one)) for one in known], pictures="../paper_repro")
+        tables = as_markdown([(one, current(one)) for one in known], pictures="../paper_repro")
+        source[0] = source[0].replace("<!-- report -->", tables)
 
 
 def setup(app):

@@ -55,5 +55,9 @@ def _lines(figure: Any, experiment: Experiment, result: Result) -> None:
     axes.set_yticks(range(len(cells)), [cell.id for cell in cells])
     axes.invert_yaxis()
     axes.axvline(1.0, color="lightgrey", zorder=0)
+    low, high = axes.get_xlim()
+    if low <= 0.0 or high > 3.0 * low:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("number, relative to the published one")
     axes.legend(loc="best")

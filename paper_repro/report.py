@@ -43,7 +43,7 @@ def _row(cell: Cell, ours: Ours | None, *, smoke: bool) -> tuple[str, ...]:
 
 
 def as_markdown(runs: Sequence[tuple[Experiment, Result | None]], *, pictures: str = "") -> str:
-    """All experiments, each with its table.
+    """All experiments, each with its README, its table and its picture.
 
     Args:
         runs: experiments and their results.
@@ -51,7 +51,8 @@ def as_markdown(runs: Sequence[tuple[Experiment, Result | None]], *, pictures: s
     """
     parts = [_table(_SUMMARY, _summary(runs)), ""]
     for experiment, result in runs:
-        parts += [f"## {experiment.title}", "", experiment.about, "", _table(_HEAD, rows(experiment, result)), ""]
+        parts += [f"## {experiment.title}", "", experiment.about, "", experiment.readme, ""]
+        parts += [_table(_HEAD, rows(experiment, result)), ""]
         parts += [f"- {remark}" for remark in _remarks(experiment, result)]
         if pictures and (experiment.folder / "plot.svg").is_file():
             parts += ["", f"![{experiment.title}]({pictures}/{experiment.id}/plot.svg)"]
@@ -70,7 +71,8 @@ def as_html(runs: Sequence[tuple[Experiment, Result | None]]) -> str:
         if result is not None and picture.is_file():
             data = base64.b64encode(picture.read_bytes()).decode()
             body.append(f'<img alt="{_html(experiment.title)}" src="data:image/svg+xml;base64,{data}">')
-        body.append(f"<p>{_html(_again(experiment, result))}</p>")
+        readme = f"paper_repro/{experiment.id}/README.md"
+        body.append(f"<p>{_html(_again(experiment, result))} Settings and deviations: <code>{readme}</code></p>")
     style = "body{font-family:sans-serif}table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.2em .5em}"
     head = f'<meta charset="utf-8"><title>Published numbers, again</title><style>{style}</style>'
     return f'<!doctype html><html lang="en">{head}<h1>Published numbers, again</h1>{"".join(body)}</html>\n'

@@ -101,6 +101,11 @@ class Experiment:
         )
 
     @property
+    def readme(self) -> str:
+        """Its README, without the heading."""
+        return (self.folder / "README.md").read_text(encoding="utf-8").partition("\n")[2].strip()
+
+    @property
     def code(self) -> ModuleType:
         """Its ``run.py``."""
         return importlib.import_module(f"paper_repro.{self.id}.run")

@@ -56,6 +56,8 @@ def test_notes_reasons_and_provenance_are_in_the_report():
     assert "python -m paper_repro run accounting_grid" in text
     assert "numpy" in text
     assert RESULT.provenance["machine"] in text
+    assert "**Deviations**" in text
+    assert GRID.readme in text
     assert "not run yet" in as_markdown([(GRID, None)])
 
 
