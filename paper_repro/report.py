@@ -91,7 +91,7 @@ def _remarks(experiment: Experiment, result: Result | None) -> list[str]:
 
 def _summary(runs: Iterable[tuple[Experiment, Result | None]]) -> list[tuple[str, ...]]:
     """One line for each experiment."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for experiment, result in runs:
         found = [row[-1] for row in rows(experiment, result)]
         counts = ", ".join(f"{found.count(name)} {name}" for name in get_args(Verdict) if name in found)
