@@ -51,8 +51,25 @@ def _least_removed(delta: float) -> Ours:
 
 
 def _variance(exp_epsilon: float, delta: float, l2_squared: float) -> Ours:
-    """Variance of the noise; the published epsilons are logarithms."""
-    return Ours(analytic(math.log(exp_epsilon), delta) ** 2 * l2_squared)
+    """By Google's search with our delta: double, then halve to a thousandth; today, the least. Their epsilons are logs."""
+    epsilon, sensitivity = math.log(exp_epsilon), math.sqrt(l2_squared)
+
+    def too_likely(stddev: float) -> bool:
+        event = Gaussian(stddev / sensitivity)
+        return PLDAccountant().delta(event, epsilon=epsilon, relation="add_remove") > delta
+
+    low, high = 0.0, sensitivity
+    while too_likely(high):
+        low, high = high, 2.0 * high
+    while high - low > 1e-3 * low:
+        middle = 0.5 * low + 0.5 * high
+        low, high = (middle, high) if too_likely(middle) else (low, middle)
+    return Ours(high**2, analytic(epsilon, delta) ** 2 * l2_squared)
+
+
+def _sigma(epsilon: float, delta: float, sensitivity: float) -> Ours:
+    """The least standard deviation."""
+    return Ours(analytic(epsilon, delta) * sensitivity)
 
 
 def _delta(noise_multiplier_squared: float, epsilon: float = 0.0, exp_epsilon: float = 1.0) -> Ours:
@@ -80,6 +97,7 @@ def _private_up_to(delta: float) -> Ours:
 _METHODS: Mapping[str, Callable[..., Ours]] = {
     "least removed": _least_removed,
     "variance": _variance,
+    "sigma": _sigma,
     "delta": _delta,
     "times": _times_too_likely,
     "private up to": _private_up_to,
