@@ -1,8 +1,9 @@
-"""The published formula, our messages by it, and both against a round that is played."""
+"""A formula for the published ratios, our messages beside it, and their count against a round that is played."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from paper_repro.results import Ours, Progress
@@ -25,8 +26,30 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     return found
 
 
+def draw(figure: Any, cells: Sequence[Cell], found: Mapping[str, Ours]) -> None:
+    """Ratios on the left and megabytes on the right, a line for each cell."""
+    pictures = zip(figure.subplots(1, 2, width_ratios=(3, 2)), (("formula", "messages"), ("megabytes",)), strict=True)
+    for axes, methods in pictures:
+        shown = [cell for cell in cells if cell.settings["method"] in methods]
+        theirs = [float(cell.published or "nan") for cell in shown]
+        ours = [found[cell.id].value for cell in shown]
+        today = [found[cell.id].today or math.nan for cell in shown]
+        lines = range(len(shown))
+        axes.scatter(theirs, lines, marker="x", color="black", zorder=3, label="published")
+        axes.scatter(ours, lines, color="tab:blue", label="ours, as published")
+        if not all(map(math.isnan, today)):
+            axes.scatter(today, lines, color="tab:orange", facecolors="none", label="ours, today: SecAggPlus")
+        axes.set_yticks(lines, [cell.id for cell in shown])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1.1 * max(*theirs, *ours))
+    left, right = figure.axes
+    left.set_xlabel("bytes of a party over its vector in the clear")
+    right.set_xlabel("megabytes of a party")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+
+
 def _formula(*, method: str, parties: int, dim: int, bits: int) -> Ours:
-    """The paper's expression over the vector in the clear; beside it, the round that we would plan now."""
+    """The count of keys, shares and masked vector over the vector in the clear; beside it, what we would plan now."""
     today = SecAggPlus.plan(parties, dim, bits, **LOST)
     return Ours(
         _bytes_of_formula(parties, dim, bits) * 8 / (bits * dim),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 from paper_repro.results import Ours, Progress
@@ -19,8 +20,8 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
         settings = dict(cell.settings)
         what = settings.pop("what")
         key = tuple(settings.items())
-        if what == "broken":
-            found[cell.id] = _broken(**settings)
+        if what == "stuck":
+            found[cell.id] = _stuck(**settings)
         else:
             if key not in known:
                 known[key] = _plans(**settings)
@@ -39,40 +40,51 @@ def _plans(num_parties: int, adversary: Any, corrupt: float, dropout: float) -> 
 
 
 def _number(what: str, published: Thresholds, today: Thresholds | None) -> Ours:
-    """The degree or the threshold."""
-    numbers = [
-        None if plan is None else float(plan.neighbours if what == "degree" else plan.threshold)
-        for plan in (published, today)
-    ]
+    """What is asked of both plans."""
+    number = _NUMBERS[what]
     if today is None:
-        return Ours(numbers[0] or math.nan)
-    note = f"honest inputs in a sum: {published.min_honest}, today {today.min_honest}"
-    return Ours(numbers[0] or math.nan, numbers[1], note=note if what == "degree" else "")
+        return Ours(number(published))
+    note = f"honest inputs in a sum: {published.min_honest}, today {today.min_honest}" if what == "degree" else ""
+    return Ours(number(published), number(today), note=note)
 
 
-def _broken(num_parties: int, dropped: int, degree: int, threshold: int) -> Ours:
-    """The union bound, exactly, for a secret with fewer live shares than the threshold."""
-    alive = num_parties - dropped
-    ways = sum(math.comb(alive, x) * math.comb(dropped, degree - x) for x in range(threshold))
-    return Ours(float(Fraction(num_parties * ways, math.comb(num_parties, degree))))
+_NUMBERS: dict[str, Callable[[Thresholds], float]] = {
+    "degree": lambda plan: float(plan.neighbours),
+    "threshold": lambda plan: float(plan.threshold),
+    "percent": lambda plan: 100.0 * plan.neighbours / (plan.min_survivors + plan.dropped),
+    "honest": lambda plan: float(plan.min_honest),
+}
+
+
+def _stuck(num_parties: int, dropped: int, degree: int, threshold: int) -> Ours:
+    """Of all sets of dropped parties, those that leave a party fewer live neighbours than the threshold, counted."""
+    near = [step for step in range(-(degree // 2), degree // 2 + 1) if step]
+    sets = [frozenset(gone) for gone in combinations(range(num_parties), dropped)]
+    stuck = sum(
+        any(sum((party + step) % num_parties not in gone for step in near) < threshold for party in range(num_parties))
+        for gone in sets
+    )
+    return Ours(stuck / len(sets), note=f"{stuck} of the {len(sets)} sets of dropped parties")
 
 
 def draw(figure: Any, cells: Sequence[Cell], found: Mapping[str, Ours]) -> None:
-    """Degrees over the number of parties: published as crosses, ours as lines."""
+    """Degrees over the number of parties: published as crosses, ours as lines of one colour in both pictures."""
+    rows = [cell for cell in cells if cell.settings["what"] == "degree" and cell.published]
+    rates = sorted({(cell.settings["corrupt"], cell.settings["dropout"]) for cell in rows}, reverse=True)
     for axes, adversary in zip(figure.subplots(1, 2, sharey=True), ("semi_honest", "semi_malicious"), strict=True):
-        lines: dict[tuple[float, float], list[tuple[int, float, float, float | None]]] = {}
-        for cell in cells:
-            row = cell.settings
-            if row["what"] == "degree" and row["adversary"] == adversary:
-                point = (row["num_parties"], float(cell.published or "nan"), found[cell.id].value, found[cell.id].today)
-                lines.setdefault((row["corrupt"], row["dropout"]), []).append(point)
-        for (corrupt, dropout), points in lines.items():
-            sizes, theirs, ours, today = zip(*points, strict=True)
-            drawn = axes.plot(sizes, ours, label=f"corrupt {corrupt:g}, dropped {dropout:g}")
-            axes.plot(sizes, theirs, "kx", zorder=3)
+        for place, (corrupt, dropped) in enumerate(rates):
+            terms = {"adversary": adversary, "corrupt": corrupt, "dropout": dropped}
+            series = [cell for cell in rows if terms.items() <= cell.settings.items()]
+            if not series:
+                continue
+            sizes = [cell.settings["num_parties"] for cell in series]
+            style = {"color": f"C{place}", "linewidth": 3.0 - place / 4}
+            values = [found[cell.id].value for cell in series]
+            axes.plot(sizes, values, label=f"corrupt {corrupt:g}, dropped {dropped:g}", **style)
+            axes.plot(sizes, [float(cell.published or "nan") for cell in series], "kx", zorder=3)
             if adversary == "semi_malicious":
-                axes.plot(sizes, today, ":", color=drawn[0].get_color())
+                axes.plot(sizes, [found[cell.id].today for cell in series], ":", color=f"C{place}")
         axes.plot([], [], "kx", label="published")
         axes.set(xscale="log", yscale="log", xlabel="parties", title=adversary.replace("_", "-"))
         axes.legend(fontsize=6)
-    figure.axes[0].set_ylabel("neighbours (dotted: today)")
+    figure.axes[0].set_ylabel("neighbours (lines: ours, as published; dotted: today)")
