@@ -51,7 +51,7 @@ def _least_removed(delta: float) -> Ours:
 
 
 def _variance(exp_epsilon: float, delta: float, l2_squared: float) -> Ours:
-    """By Google's search with our delta: double, then halve to a thousandth; today, the least. Their epsilons are logs."""
+    """By Google's search with our delta: double, halve to a thousandth; today, the least. Their epsilons are logs."""
     epsilon, sensitivity = math.log(exp_epsilon), math.sqrt(l2_squared)
 
     def too_likely(stddev: float) -> bool:

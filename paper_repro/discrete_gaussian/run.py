@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from dpkit.samplers import discrete_gaussian
 from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
 
-RELATION = Relation.add_remove
-DRAWS = 200_000
+RELATION, DRAWS = Relation.add_remove, 200_000
+_delta = partial(PLDAccountant().delta, relation=RELATION)
 
 
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
@@ -37,34 +38,36 @@ def law(square: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArra
     """The integers that matter, their chances, and those that they have in a rounded Gaussian."""
     values = np.arange(-(reach := math.ceil(38.0 * math.sqrt(square)) + 2), reach + 1, dtype=float)
     weights = np.exp(-(values**2) / (2.0 * square))
-    ends = np.abs(values)[:, None] + np.array([-0.5, 0.5])
-    above = 0.5 * erfc(ends / math.sqrt(2.0 * square))
+    above = 0.5 * erfc((np.abs(values)[:, None] + np.array([-0.5, 0.5])) / math.sqrt(2.0 * square))
     return values, weights / weights.sum(), above[:, 0] - above[:, 1]
 
 
-def _delta(stddev: float, epsilon: float) -> Ours:
-    """Delta of sensitivity 1."""
-    return Ours(PLDAccountant().delta(DiscreteGaussian(stddev, 1.0), epsilon=epsilon, relation=RELATION))
+def _summed(stddev: float, sensitivity: float, epsilon: float) -> float:
+    """Delta by plain sums."""
+    values, chances, _ = law(stddev**2)
+    gains = epsilon + sensitivity * (2.0 * values - sensitivity) / (2.0 * stddev**2)
+    return -float(chances @ np.expm1(np.minimum(gains, 0.0)))
 
 
-def _sigma(sensitivity: float, epsilon: float, delta: float, above: float = 0.1) -> Ours:
-    """The least parameter for a target: from `above` on, as published; today, from 0.1 on."""
-
-    def least(low: float) -> float:
-        terms: dict[str, Any] = {"epsilon": epsilon, "delta": delta, "relation": RELATION, "tolerance": 1e-6}
-        return calibrate(lambda stddev: DiscreteGaussian(stddev, sensitivity), bracket=(low, 50.0), **terms)
-
-    return Ours(least(above), least(0.1) if above > 0.1 else None)
+def _sigma(sensitivity: float, epsilon: float, delta: float) -> Ours:
+    """The least parameter from which on all larger ones will do; today, the least of all: delta may rise again."""
+    grid = np.geomspace(0.05, 10.0, 1000).tolist()
+    enough = np.array([_summed(stddev, sensitivity, epsilon) <= delta for stddev in grid])
+    terms: dict[str, Any] = {"epsilon": epsilon, "delta": delta, "relation": RELATION, "tolerance": 1e-7}
+    least = [
+        calibrate(lambda stddev: DiscreteGaussian(stddev, sensitivity), bracket=(grid[place], grid[place + 1]), **terms)
+        for place in np.flatnonzero(~enough[:-1] & enough[1:])
+    ]
+    return Ours(least[-1], least[0] if len(least) > 1 else None)
 
 
 def _variance(square: float) -> Ours:
-    """Variance; the library's own must be the same, and that of a rounded Gaussian stands in the note."""
+    """The library's variance; the law must have the same, and that of a rounded Gaussian stands in the note."""
     values, chances, rounded = law(square)
-    variance = float(values**2 @ chances)
     library = DiscreteGaussianMechanism(math.sqrt(square), step=1.0).variance(Bounded(np.zeros(1, dtype=int), 1.0))
-    if not math.isclose(library, variance, rel_tol=1e-12):
+    if not math.isclose(library, values**2 @ chances, rel_tol=1e-12):
         raise ValueError("DiscreteGaussianMechanism.variance is not the law's.")
-    return Ours(variance, note=f"rounded Gaussian {float(values**2 @ rounded):.6g}")
+    return Ours(library, note=f"rounded Gaussian {float(values**2 @ rounded):.6g}")
 
 
 def _tail(square: float) -> Ours:
@@ -74,32 +77,34 @@ def _tail(square: float) -> Ours:
     return Ours(float(excess[: math.ceil(3.0 * math.sqrt(square))].max()))
 
 
+def _bounds(least: float, most: float) -> Ours:
+    """The variance over the paper's upper bound, or its lower bound over the variance, where one of them is largest."""
+    squares = np.geomspace(least, most, 200)
+    variances = np.array([values**2 @ chances for values, chances, _ in map(law, squares)])
+    uppers = squares * (1.0 - (waves := 4.0 * math.pi**2 * squares) / np.expm1(waves))
+    return Ours(float(np.maximum(variances / uppers, 1.0 / np.expm1(1.0 / squares) / variances).max()))
+
+
 def _against_continuous(square: float, most: float) -> Ours:
-    """The largest delta of the discrete law over that of the real one, epsilons from 0 to `most`."""
-    accountant, stddev, ratios = PLDAccountant(), math.sqrt(square), []
-    for epsilon in np.linspace(0.0, most, 101).tolist():
-        terms: dict[str, Any] = {"epsilon": epsilon, "relation": RELATION}
-        discrete, real = (
-            accountant.delta(event, **terms) for event in (DiscreteGaussian(stddev, 1.0), Gaussian(stddev))
-        )
-        ratios.append(discrete / real)
+    """The largest delta over that of the real law: eight steps to each kink, at odd multiples of 1 / (2 square)."""
+    stddev, epsilons = math.sqrt(square), np.linspace(0.0, most, round(8.0 * square * most) + 1).tolist()
+    discrete, real = DiscreteGaussian(stddev, 1.0), Gaussian(stddev)
+    ratios = [_delta(discrete, epsilon=epsilon) / _delta(real, epsilon=epsilon) for epsilon in epsilons]
     return Ours(max(ratios), note=f"the least is {min(ratios):.4g}")
 
 
 def _by_zcdp(stddev: float, epsilon: float, queries: int = 1) -> Ours:
     """Delta of queries of sensitivity 1 by zCDP and the paper's conversion; today, of the noise itself."""
     event, rho = DiscreteGaussian(stddev, 1.0) * queries, 0.5 * queries / stddev**2
-    by_zcdp, itself = (
-        which.delta(event, epsilon=epsilon, relation=RELATION) for which in (ZCDPAccountant(), PLDAccountant())
-    )
-    return Ours(by_zcdp, itself, note=f"by the older conversion {math.exp(-((epsilon - rho) ** 2) / (4.0 * rho)):.4g}")
+    note = f"by the older conversion {math.exp(-((epsilon - rho) ** 2) / (4.0 * rho)):.4g}"
+    return Ours(ZCDPAccountant().delta(event, epsilon=epsilon, relation=RELATION), _delta(event, epsilon=epsilon), note)
 
 
 def _by_laplace(stddev: float, epsilon: float, queries: int) -> Ours:
     """Delta of discrete Laplace noise by the best composition of pure epsilons; today, of the noise itself."""
     pure = 2.0 * math.asinh(math.sqrt(0.5) / stddev)  # variance 1 / (2 sinh²(pure / 2))
     events = (PureDP(pure, RELATION) * queries, DiscreteLaplace(1.0 / pure, 1.0) * queries)
-    best, itself = (PLDAccountant().delta(event, epsilon=epsilon, relation=RELATION) for event in events)
+    best, itself = (_delta(event, epsilon=epsilon) for event in events)
     return Ours(best, itself, note=f"pure epsilon {queries * pure:.4f}")
 
 
@@ -114,36 +119,31 @@ def _draws(square: float, seed: int) -> Ours:
     return Ours(float(min(1.0, 2.0 * len(expected) * sides.min())), note=f"{DRAWS} draws, {len(expected)} bins")
 
 
-_METHODS: dict[str, Any] = {"delta": _delta, "sigma": _sigma, "variance": _variance, "tail": _tail, "draws": _draws}
+_METHODS: dict[str, Any] = {"sigma": _sigma, "variance": _variance, "bounds": _bounds, "tail": _tail, "draws": _draws}
 _METHODS |= {"ratio": _against_continuous, "zcdp": _by_zcdp, "laplace": _by_laplace}
 
 
 def draw(figure: Any, cells: Sequence[Cell], found: Mapping[str, Ours]) -> None:
-    """Variances, a delta curve with IBM's value on it, and Google's parameters over ours."""
+    """Variances, a delta curve with IBM's value on it, and delta near the published parameters."""
     left, middle, right = figure.subplots(1, 3)
-    squares, epsilons = np.geomspace(0.05, 20.0, 60), np.linspace(0.0, 4.0, 41).tolist()
-    laws = [law(float(square)) for square in squares]
-    left.loglog(squares, [values**2 @ chances for values, chances, _ in laws], label="discrete")
-    left.loglog(squares, [values**2 @ rounded for values, _, rounded in laws], "--", label="rounded")
+    squares, epsilons = np.geomspace(0.05, 20.0, 60), np.linspace(0.0, 4.0, 129).tolist()
+    variances = [(values**2 @ chances, values**2 @ rounded) for values, chances, rounded in map(law, squares)]
+    left.loglog(squares, variances, label=("discrete", "rounded"))
     left.loglog(squares, squares, ":", label="real")
     left.set(xlabel="sigma²", ylabel="variance", ylim=(1e-4, 30.0))
     curves = [_by_zcdp(2.0, epsilon) for epsilon in epsilons]
     middle.semilogy(epsilons, [ours.today for ours in curves], label="discrete")
-    middle.semilogy(
-        epsilons,
-        [PLDAccountant().delta(Gaussian(2.0), epsilon=e, relation=RELATION) for e in epsilons],
-        ":",
-        label="real",
-    )
+    middle.semilogy(epsilons, [_delta(Gaussian(2.0), epsilon=epsilon) for epsilon in epsilons], ":", label="real")
     middle.semilogy(epsilons, [ours.value for ours in curves], "-.", label="by zCDP")
+    middle.plot(3.0, 4.00902e-10, "kx", label="published: sigma 2")
     middle.set(xlabel="epsilon", ylabel="delta, sigma 2", ylim=(1e-17, 1.0))
     for cell in cells:
-        theirs, settings = float(cell.published or "nan"), cell.settings
-        if settings["what"] == "delta":
-            middle.plot(settings["epsilon"], theirs, "kx", label="published")
-        elif settings["what"] == "sigma":
-            right.plot(found[cell.id].value, theirs, "kx", label="published" if settings["sensitivity"] > 5.0 else None)
-    right.plot([0.0, 5.5], [0.0, 5.5], label="agreement")
-    right.set(xlabel="sigma, ours", ylabel="sigma, published")
-    for axes in (left, middle, right):
+        if cell.settings["what"] == "sigma" and found[cell.id].today is not None:
+            theirs, terms = float(cell.published or "nan"), (cell.settings["sensitivity"], cell.settings["epsilon"])
+            sigmas = (np.linspace(0.55, 1.15, 241) * theirs).tolist()
+            over = [_summed(sigma, *terms) / cell.settings["delta"] for sigma in sigmas]
+            right.semilogy(sigmas, over, label="sensitivity {:g}, epsilon {:g}".format(*terms))
+            right.plot(theirs, 1.0, "kx", label="published" if theirs == 2.0 else None)
+    right.set(xlabel="sigma", ylabel="delta / what is allowed", ylim=(1e-3, 1e4))
+    for axes in figure.axes:
         axes.legend(fontsize=7)
