@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from accountants import Accountant, Composed, Event, Gaussian, Ledger, PoissonSampled, RDPAccountant, calibrate
-from dpkit import FlatClip
+from dpkit import FlatClip, GroupClip
 from dpkit.batches import PoissonBatches
-from dpkit.demo.data import MNIST_SHA256, Digits
+from dpkit.demo.data import MNIST_SHA256, Digits, mnist_file
 from dpkit.entropy import Source
 from dpkit.training import Privatizer
 from paper_repro.results import Progress
 
 __all__ = ["DATA", "DELTA", "MOMENTS", "SMOKE_STEPS", "Meter", "Recipe", "cost", "few", "seeded_model", "train"]
 
-DATA = (f"mnist.pkl.gz sha256 {MNIST_SHA256}",)
+DATA = (f"mnist.pkl.gz sha256 {MNIST_SHA256}" if mnist_file() else "synthetic digits",)
 
 DELTA = 1e-5
 
@@ -30,7 +30,7 @@ _ORDERS = [*(1 + tenth / 10 for tenth in range(1, 100)), *range(12, 64)]
 """Those that TensorFlow Privacy and Opacus take the best of."""
 
 MOMENTS = RDPAccountant(orders=_ORDERS, conversion="mironov2017")
-"""The moments accountant, and what came of it."""
+"""The moments accountant as those two libraries had it when their numbers were printed."""
 
 SMOKE_STEPS = 2
 """Steps of a training in a short run."""
@@ -48,7 +48,7 @@ class Recipe:
         noise_multiplier: noise / clip.
         sampling_prob: chance of each record to be in a step.
         steps: how many.
-        clip: l2 bound of an example's gradient.
+        clip: l2 bound of an example's gradient; or one for each parameter, and noise_multiplier is of them together.
         rate: learning rate of each step; a number stands for all.
         momentum: of the optimizer.
     """
@@ -56,7 +56,7 @@ class Recipe:
     noise_multiplier: float
     sampling_prob: float
     steps: int
-    clip: float
+    clip: float | GroupClip
     rate: float | Callable[[int], float]
     momentum: float = 0.0
 
@@ -157,7 +157,8 @@ def train(
     optimizer = torch.optim.SGD(model.parameters(), lr=rate(0), momentum=recipe.momentum)
     terms: dict[str, Any] = {"noise_multiplier": recipe.noise_multiplier, "sampling": plan, "entropy": source}
     expected = recipe.sampling_prob * len(labels)
-    with Privatizer(model, clip=FlatClip(recipe.clip), expected_batch_size=expected, ledger=ledger, **terms) as private:
+    clip = recipe.clip if isinstance(recipe.clip, GroupClip) else FlatClip(recipe.clip)
+    with Privatizer(model, clip=clip, expected_batch_size=expected, ledger=ledger, **terms) as private:
         for step, rows in enumerate(private):
             for part in torch.split(torch.from_numpy(rows), _PART) if len(rows) else ():
                 private.backward(cross_entropy(model(inputs[part]), labels[part], reduction="none"))

@@ -28,7 +28,9 @@ __all__ = ["DATA", "network", "run", "trained"]
 MEAN, SPREAD = 0.1307, 0.3081
 """Of the training pixels, as the example has them: public."""
 
-RECIPE = Recipe(noise_multiplier=1.3, sampling_prob=240 / 60_000, steps=15 * 250, clip=1.5, rate=0.25)
+CLIP = 1.5
+
+RECIPE = Recipe(noise_multiplier=1.3, sampling_prob=240 / 60_000, steps=15 * 250, clip=CLIP, rate=0.25)
 
 PARITY = 240
 """Records of the step that is compared."""
@@ -46,7 +48,7 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     noise = recipes["today"].noise_multiplier
     found = {
         "accuracy.opacus": Ours(rights["published"], rights["today"], note=f"{digits.name}; today noise {noise:.4f}"),
-        "accuracy.tfprivacy": Ours(rights["published"], rights["today"]),
+        "accuracy.tfprivacy": Ours(rights["published"], rights["today"], note=digits.name),
         "epsilon": Ours(cost(spent["published"], published=True), cost(spent["published"])),
         "epsilon.today": Ours(cost(spent["today"], published=True), cost(spent["today"])),
     }
@@ -96,13 +98,13 @@ def _parity(digits: Digits, seed: int) -> Ours:
     theirs = copy.deepcopy(model)
     with record(model) as tape:
         losses = cross_entropy(model(images), labels, reduction="none")
-    ours = clipped_sum(tape, losses, FlatClip(RECIPE.clip)).value
+    ours = clipped_sum(tape, losses, FlatClip(CLIP)).value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Opacus says about hooks is not ours to mend
         wrapped = opacus.GradSampleModule(theirs)
         torch.autograd.backward(cross_entropy(wrapped(images), labels))
         inner = torch.optim.SGD(wrapped.parameters(), lr=1.0)
-        terms = {"noise_multiplier": 0.0, "max_grad_norm": RECIPE.clip, "expected_batch_size": PARITY}
+        terms = {"noise_multiplier": 0.0, "max_grad_norm": CLIP, "expected_batch_size": PARITY}
         optimizers.DPOptimizer(inner, **terms).pre_step()
     sums = {name: PARITY * cast("Tensor", parameter.grad) for name, parameter in theirs.named_parameters()}
     apart = math.hypot(*(float((torch.as_tensor(ours[name]) - value).norm()) for name, value in sums.items()))

@@ -6,6 +6,7 @@ import math
 import torch
 
 from accountants import Gaussian, Ledger, RDPAccountant
+from dpkit import GroupClip
 from dpkit.demo.data import synthetic_digits
 from dpkit.entropy import seeded
 from paper_repro.training import SMOKE_STEPS, Meter, Recipe, cost, few, seeded_model, train
@@ -39,6 +40,26 @@ def test_a_short_run_takes_two_steps_and_accounts_for_all():
     assert ticks == SMOKE_STEPS
     assert ledger is before
     assert cost(ledger) == cost(Gaussian(3.0) + RECIPE.event)
+
+
+def test_each_parameter_may_have_a_bound_of_its_own():
+    recipe = dataclasses.replace(RECIPE, clip=GroupClip({"weight": 1.0, "bias": 0.5}))
+    right, ledger, ticks = trained(recipe)
+    assert right > 0.9
+    assert ticks == recipe.steps
+    assert cost(ledger) == cost(RECIPE.event)
+
+
+def test_a_run_follows_from_its_seed():
+    inputs, labels = torch.randn(40, 3), torch.arange(40) % 2
+    weights = []
+    for first, draws in ((1, 2), (1, 2), (1, 3), (4, 2)):
+        model = seeded_model(lambda: torch.nn.Linear(3, 2), first)
+        train(model, inputs, labels, RECIPE, source=seeded(draws), tick=lambda: None)
+        weights.append(model.weight.detach())
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[3])
 
 
 def test_rates_may_change_from_step_to_step():
