@@ -27,7 +27,7 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
     found, known = {}, {}
     for done, cell in enumerate(cells, start=1):
         settings = dict(cell.settings)
-        what, noise = settings.pop("what"), settings.pop("noise_multiplier")
+        what, noise = settings.pop("what"), settings.pop("noise_multiplier", 0.0)
         key = tuple(settings.items())
         if key not in known:
             known[key] = _sensitivity(**settings)
@@ -37,10 +37,10 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
 
 
 def _sensitivity(
-    between: int, max_participations: int, bands: int | None = None, column_square: float = 1.0
+    between: int, max_participations: int, bands: int | None = None, column_square: float = 1.0, steps: int = STEPS
 ) -> Sensitivity:
     """Of the tree, or of a banded matrix; `between` counts the rounds between two of one client."""
-    allowed = Participation(steps=STEPS, min_separation=between + 1, max_participations=max_participations)
+    allowed = Participation(steps=steps, min_separation=between + 1, max_participations=max_participations)
     if bands is None:
         return tree_sensitivity(allowed)
     return matrix_sensitivity(_banded(bands, column_square), allowed)

@@ -59,7 +59,7 @@ def test_verdicts():
     assert results.verdict(cell, Ours(1.27), smoke=True) == "not compared"
     assert results.verdict(cell, None) == "not run"
     assert results.verdict(dataclasses.replace(cell, confidence="recalled"), Ours(1.27)) == "not compared"
-    wrong = next(cell for cell in KNOWN["accounting_grid"].cells if cell.agreement.kind == "differs")
+    wrong = next(cell for cell in KNOWN["accounting_grid"].cells if (cell.published or "").startswith("19.08"))
     assert results.verdict(wrong, Ours(19.5139)) == "explained"
     assert results.verdict(wrong, Ours(19.0868)) == "DIFFERS"
 
