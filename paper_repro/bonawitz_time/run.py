@@ -17,8 +17,8 @@ from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
 from secagg import SecAgg, SecAggPlus
 
-BITS = 15
-"""Of an entry: sums of 500 have the paper's 24."""
+BITS = 24
+"""Of a masked entry, as in the paper: of so many parties' sum."""
 
 SMOKE = 20
 """By how much a short run divides parties and entries."""
@@ -42,25 +42,19 @@ def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) ->
 
 
 def draw(figure: Any, cells: Sequence[Cell], found: dict[str, Ours]) -> None:
-    """Seconds, theirs and ours, on one logarithmic axis."""
-    shown = [cell for cell in cells if "over" not in cell.settings]
-    axes = figure.subplots()
-    lines = range(len(shown))
-    series = {
-        "published": ([float(cell.published or "nan") for cell in shown], {"marker": "x", "color": "black"}),
-        "ours, as published": ([found[cell.id].value for cell in shown], {"marker": "o", "color": "tab:blue"}),
-        "ours, today": (
-            [found[cell.id].today or math.nan for cell in shown],
-            {"marker": "o", "color": "tab:orange", "facecolors": "none"},
-        ),
-    }
-    for name, (values, style) in series.items():
-        axes.scatter(values, lines, label=name, **style)
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds")
-    axes.set_yticks(lines, [cell.id for cell in shown])
-    axes.invert_yaxis()
-    axes.legend(loc="best")
+    """Seconds and quotients, theirs and ours, each on a logarithmic axis."""
+    for axes, unit in zip(figure.subplots(2, 1), ("seconds", "seconds over seconds"), strict=True):
+        shown = [cell for cell in cells if ("over" in cell.settings) == (unit != "seconds")]
+        lines = range(len(shown))
+        today = [found[cell.id].today or math.nan for cell in shown]
+        axes.scatter([found[cell.id].value for cell in shown], lines, color="tab:blue", label="ours, as published")
+        axes.scatter(today, lines, color="tab:orange", facecolors="none", label="ours, today: SecAggPlus")
+        axes.scatter([float(cell.published or "nan") for cell in shown], lines, c="k", marker="x", label="published")
+        axes.set_xscale("log")
+        axes.set_xlabel(unit)
+        axes.set_yticks(lines, [cell.id for cell in shown])
+        axes.invert_yaxis()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
 
 def _rounds(cell: Cell) -> Iterator[tuple[str, int, float, int]]:
@@ -84,8 +78,11 @@ def _value(cell: Cell, played: Played, kind: Kind) -> float:
 
 def _play(kind: Any, parties: int, dim: int, gone: float) -> dict[str, float]:
     """A round in which so many parties fall silent after they shared their keys; the sum is checked."""
-    plan = kind.plan(parties, dim, BITS, adversary="semi_honest", corrupt=0.0, dropout=0.3)
-    vector = np.arange(dim, dtype=np.uint64) % 2**BITS
+    bits = BITS - (parties - 1).bit_length()
+    plan = kind.plan(parties, dim, bits, adversary="semi_honest", corrupt=0.0, dropout=0.3)
+    if plan.modulus_bits != BITS:
+        raise ValueError(f"{parties} entries of {bits} bits do not make sums of {BITS}.")
+    vector = np.arange(dim, dtype=np.uint64) % 2**bits
     silent, watch, keys = frozenset(range(int(gone * parties))), _Watch(), plan.keygen()
     clients, steps = [], {}
     for party, held in enumerate(keys.clients):
