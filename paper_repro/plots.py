@@ -39,8 +39,9 @@ def draw(experiment: Experiment, result: Result, path: Path) -> bool:
 
 
 def _lines(figure: Any, experiment: Experiment, result: Result) -> None:
-    """Each cell on a line of its own, in units of the published number: 1 is agreement."""
+    """Each cell on a line of its own, in units of the published number; without ends of intervals."""
     cells = [cell for cell in experiment.cells if cell.id in result.cells and cell.compared]
+    cells = [cell for cell in cells if cell.agreement.kind not in ("at least", "at most")]
     figure.set_size_inches(8, max(3.0, 0.22 * len(cells) + 1.5))
     axes = figure.subplots()
     for series, style in (("published", _PUBLISHED), ("value", _OURS), ("today", _TODAY)):

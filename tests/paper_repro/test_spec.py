@@ -20,8 +20,7 @@ def test_folder_is_complete(experiment):
     names = {path.name for path in experiment.folder.iterdir()}
     assert {"spec.toml", "run.py", "README.md", "__init__.py"} <= names
     assert experiment.optional or {"results.json", "plot.svg"} <= names
-    code = (experiment.folder / "run.py").read_text()
-    assert len(code.splitlines()) < 150
+    assert len((experiment.folder / "run.py").read_text().splitlines()) < 150
     readme = (experiment.folder / "README.md").read_text()
     assert f"python -m paper_repro run {experiment.id}" in readme
     assert "**Deviations**" in readme
@@ -31,8 +30,8 @@ def test_folder_is_complete(experiment):
 
 @pytest.mark.parametrize("experiment", KNOWN.values(), ids=lambda one: one.id)
 def test_only_the_public_api_is_used(experiment):
-    tree = ast.parse((experiment.folder / "run.py").read_text())
-    for node in ast.walk(tree):
+    trees = [ast.parse(path.read_text()) for path in experiment.folder.glob("*.py")]
+    for node in (node for tree in trees for node in ast.walk(tree)):
         names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
         module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         assert not any(part.startswith("_") and part != "__future__" for part in module.split("."))
