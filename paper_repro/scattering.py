@@ -1,4 +1,4 @@
-"""Scattering features of digits: moduli of wavelet coefficients, averaged; nothing in them is learned from data."""
+"""Scattering features of digits, in which nothing is learned from data; and drawings, which belong to nobody."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["CHANNELS", "SIDE", "scattering"]
+__all__ = ["CHANNELS", "SIDE", "drawings", "scattering"]
 
 CHANNELS, SIDE = 81, 7
 """One average, 16 moduli, 64 moduli of moduli; each on a grid of 7 x 7."""
@@ -33,6 +33,20 @@ def scattering(images: Tensor, *, chunk: int = 200) -> Tensor:
     fine, coarse = (torch.stack([_wavelet(scale, turn) for turn in range(_ANGLES)]) for scale in (0, 1))
     lows = _low(_WIDE), _low(_WIDE // 2)
     return torch.cat([_features(part, fine, coarse, lows) for part in torch.split(images, chunk)])
+
+
+def drawings(count: int) -> Tensor:
+    """Two bent strokes on each of `count` sheets, by a generator of their own: float32, ``(count, 1, 28, 28)``."""
+    maker = torch.Generator().manual_seed(0)
+    ends = 4 + 20 * torch.rand(count, 2, 1, 3, 2, generator=maker)
+    along = torch.linspace(0, 1, 30)[:, None]
+    path = (1 - along) ** 2 * ends[..., 0, :] + 2 * along * (1 - along) * ends[..., 1, :] + along**2 * ends[..., 2, :]
+    pixels, sheets = torch.arange(28.0), []
+    for points in torch.split(path.flatten(1, 2), 100):
+        down, right = ((points[:, :, axis, None] - pixels).square() for axis in (0, 1))
+        distance = (down[..., :, None] + right[..., None, :]).amin(dim=1).sqrt()
+        sheets.append((2.1 - distance).clamp(0, 1)[:, None])
+    return torch.cat(sheets)
 
 
 def _features(images: Tensor, fine: Tensor, coarse: Tensor, lows: tuple[Tensor, Tensor]) -> Tensor:
