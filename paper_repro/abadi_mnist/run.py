@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from accountants import Event, Gaussian, Ledger, PoissonSampled, RDPAccountant
 from dpkit import Bounded, GaussianMechanism, GroupClip
-from dpkit.demo.data import Digits, load_digits
+from dpkit.demo.data import Digits
 from dpkit.demo.model import accuracy
 from dpkit.entropy import Source, seeded
 from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
-from paper_repro.training import DATA, DELTA, Meter, Recipe, cost, few, seeded_model, train
+from paper_repro.training import DATA, DELTA, Meter, Recipe, cost, mnist, seeded_model, train
 
 __all__ = ["AUTHORS", "DATA", "charged", "draw", "released", "run"]
 
@@ -35,7 +35,7 @@ AUTHORS = RDPAccountant(orders=range(2, 34), conversion="mironov2017")
 
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
     """Their example's deltas; then a training for each level of noise, in a short run of two steps on few digits."""
-    digits = few(load_digits(), smoke=smoke)
+    digits = mnist(smoke=smoke)
     found = {cell.id: _delta(**cell.settings) for cell in cells if "epsilon" in cell.settings}
     budgets = [cell.settings for cell in cells if "budget" in cell.settings]
     recipes = [_recipe(each["noise"], each["epochs"]) for each in budgets]

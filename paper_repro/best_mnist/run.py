@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from accountants import Ledger
-from dpkit.demo.data import load_digits
 from dpkit.demo.model import accuracy
 from dpkit.entropy import seeded
 from paper_repro.results import Ours, Progress
 from paper_repro.scattering import CHANNELS, drawings, scattering
 from paper_repro.spec import Cell
-from paper_repro.training import DATA, Meter, Recipe, cost, few, train
+from paper_repro.training import DATA, Meter, Recipe, cost, mnist, train
 
 __all__ = ["DATA", "Lens", "draw", "run"]
 
@@ -44,7 +43,7 @@ Part = tuple[Tensor, Tensor]
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
     """Features once, then trainings for each budget; a short run takes two steps on few digits."""
     started = time.perf_counter()
-    digits = few(load_digits(), smoke=smoke)
+    digits = mnist(smoke=smoke)
     budgets = [cell.settings["budget"] for cell in cells if "budget" in cell.settings]
     recipes = {budget: replace(RECIPE, rate=RATE * budget).within(budget) for budget in budgets}
     seeds = range(seed, seed + (1 if smoke else SEEDS))

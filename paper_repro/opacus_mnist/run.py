@@ -15,13 +15,13 @@ from torch.nn.functional import cross_entropy
 
 from accountants import Ledger
 from dpkit import FlatClip
-from dpkit.demo.data import Digits, load_digits
+from dpkit.demo.data import Digits
 from dpkit.demo.model import accuracy
 from dpkit.entropy import seeded
 from dpkit.training import clipped_sum, record
 from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
-from paper_repro.training import DATA, Meter, Recipe, cost, few, seeded_model, train
+from paper_repro.training import DATA, Meter, Recipe, cost, mnist, seeded_model, train
 
 __all__ = ["DATA", "network", "run", "trained"]
 
@@ -38,7 +38,7 @@ PARITY = 240
 
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
     """Published noise, and that of the tight bound at the published epsilon; a short run takes two steps each."""
-    digits = few(load_digits(), smoke=smoke)
+    digits = mnist(smoke=smoke)
     published = next(float(cell.published or "nan") for cell in cells if cell.id == "epsilon")
     recipes = {"published": RECIPE, "today": RECIPE.within(published)}
     meter = Meter(progress, recipes.values(), smoke=smoke)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dpkit.demo.data import load_digits
 from paper_repro.opacus_mnist.run import trained
 from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
-from paper_repro.training import DATA, Meter, Recipe, cost, few
+from paper_repro.training import DATA, Meter, Recipe, cost, mnist
 
 __all__ = ["DATA", "run"]
 
 
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
     """One training for each setting; a short run takes two steps each."""
-    digits = few(load_digits(), smoke=smoke)
+    digits = mnist(smoke=smoke)
     recipes = {cell.id.partition(".")[0]: _recipe(**cell.settings) for cell in cells if cell.settings}
     meter = Meter(progress, recipes.values(), smoke=smoke)
     found: dict[str, Ours] = {}

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from accountants import Ledger, RDPAccountant
-from dpkit.demo.data import Digits, load_digits
+from dpkit.demo.data import Digits
 from dpkit.demo.model import accuracy
 from dpkit.entropy import seeded
 from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
-from paper_repro.training import DATA, Meter, Recipe, cost, few, seeded_model, train
+from paper_repro.training import DATA, Meter, Recipe, cost, mnist, seeded_model, train
 
 __all__ = ["DATA", "draw", "run"]
 
@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
     """Both; a short run takes two steps each."""
-    digits = few(load_digits(), smoke=smoke)
+    digits = mnist(smoke=smoke)
     meter = Meter(progress, [RECIPE] * len(ACTIVATIONS), smoke=smoke)
     curves, ledger = {}, Ledger(relation="add_remove", unit="example")
     for name in ACTIVATIONS:

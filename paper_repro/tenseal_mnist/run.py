@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dpkit.demo.data import MNIST_SHA256, Digits, load_digits
+from dpkit.demo.data import Digits
 from paper_repro.results import Ours, Progress
 from paper_repro.spec import Cell
+from paper_repro.training import DATA, mnist
 
-DATA = (f"MNIST, sha256 of the pickle {MNIST_SHA256}",)
+__all__ = ["DATA", "draw", "run"]
 
 IMAGES, EPOCHS, BATCH, RATE = 50, 10, 64, 1e-3
 
@@ -49,12 +50,12 @@ class Network(nn.Module):
 
 
 def run(cells: Sequence[Cell], *, smoke: bool, seed: int, progress: Progress) -> dict[str, Ours]:
-    """All cells; a short run trains on a thousand images and reads one."""
+    """All cells; a short run trains on 600 images and reads one."""
     tenseal = _tenseal()
     images = 1 if smoke else IMAGES
     steps = images + 1
-    digits = load_digits()
-    network = _trained(digits, 1000 if smoke else len(digits.train_images), seed)
+    digits = mnist(smoke=smoke)
+    network = _trained(digits, seed)
     progress(1, steps, "trained")
     with torch.no_grad():
         plain = network(torch.from_numpy(digits.test_images)).argmax(1).numpy()
@@ -102,16 +103,16 @@ def _tenseal() -> Any:
     return tenseal
 
 
-def _trained(digits: Digits, examples: int, seed: int) -> Network:
+def _trained(digits: Digits, seed: int) -> Network:
     """The tutorial's training: Adam, ten epochs of shuffled batches."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = Network()
         optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-        images = torch.from_numpy(digits.train_images[:examples])
-        labels = torch.from_numpy(digits.train_labels[:examples])
+        images = torch.from_numpy(digits.train_images)
+        labels = torch.from_numpy(digits.train_labels)
         for _ in range(EPOCHS):
-            for batch in torch.split(torch.randperm(examples), BATCH):
+            for batch in torch.split(torch.randperm(len(labels)), BATCH):
                 optimizer.zero_grad()
                 loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
                 loss.backward()  # type: ignore[no-untyped-call]

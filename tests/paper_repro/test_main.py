@@ -71,6 +71,26 @@ def test_report(tmp_path, capsys):
     assert "<table>" in (tmp_path / "report.html").read_text()
 
 
+def test_what_is_not_installed_is_one_line_and_keeps_nothing_else_from_its_run(monkeypatch, capsys, tmp_path):
+    known = experiments()
+    grid, gboard = known["accounting_grid"], known["gboard_production"]
+
+    def missing(cells, **rest):
+        raise ModuleNotFoundError("no digits here")
+
+    found = results.load(gboard).cells
+    monkeypatch.setattr(program, "experiments", lambda: {"accounting_grid": grid, "gboard_production": gboard})
+    monkeypatch.setattr(grid.code, "run", missing)
+    monkeypatch.setattr(gboard.code, "run", lambda cells, **rest: dict(found))
+    monkeypatch.setattr(program.plots, "draw", lambda *rest: False)
+    assert program.main(["run", "all", "--out", str(tmp_path)]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"gboard_production"}
+    assert capsys.readouterr().err.splitlines() == [
+        "paper_repro: accounting_grid: no digits here",
+        "no picture: matplotlib is not installed",
+    ]
+
+
 def test_unknown_id_is_one_line(capsys):
     assert program.main(["run", "nothing"]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from paper_repro import results
+from paper_repro import plots, results
 from paper_repro.compare import Agreement
 from paper_repro.results import Ours
 from paper_repro.spec import experiments
@@ -20,10 +20,11 @@ def quiet(done, total, text):
 
 
 @pytest.mark.parametrize("experiment", KNOWN.values(), ids=lambda one: one.id)
-def test_smoke_run(experiment):
+def test_smoke_run(experiment, tmp_path):
     """Each runs in seconds; one whose numbers repeat gives the committed ones again, as far as a smoke run goes."""
     result = results.execute(experiment, smoke=True, seed=0, progress=quiet)
     assert result.cells
+    assert plots.draw(experiment, result, tmp_path / "plot.svg")
     committed = results.load(experiment)
     if experiment.repeats and committed is not None:
         for name, ours in result.cells.items():

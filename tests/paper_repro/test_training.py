@@ -3,13 +3,15 @@
 import dataclasses
 import math
 
+import pytest
 import torch
 
 from accountants import Gaussian, Ledger, RDPAccountant
 from dpkit import GroupClip
 from dpkit.demo.data import synthetic_digits
 from dpkit.entropy import seeded
-from paper_repro.training import SMOKE_STEPS, Meter, Recipe, cost, few, seeded_model, train
+from paper_repro import training
+from paper_repro.training import SMOKE_STEPS, Meter, Recipe, cost, few, mnist, seeded_model, train
 
 RECIPE = Recipe(noise_multiplier=0.5, sampling_prob=0.25, steps=20, clip=1.0, rate=2.0)
 
@@ -101,3 +103,13 @@ def test_few_digits_and_the_meter():
     meter = Meter(lambda *step: seen.append(step), [RECIPE, RECIPE], smoke=True, extra=1)
     meter("word")
     assert seen == [(1, 2 * SMOKE_STEPS + 1, "word")]
+
+
+def test_a_full_run_needs_the_real_digits(monkeypatch):
+    monkeypatch.setattr(training, "load_digits", lambda: synthetic_digits(700, 300))
+    with pytest.raises(ModuleNotFoundError, match="a full run needs MNIST"):
+        mnist(smoke=False)
+    assert mnist(smoke=True).name != "MNIST"
+    monkeypatch.setattr(training, "load_digits", lambda: dataclasses.replace(synthetic_digits(700, 300), name="MNIST"))
+    assert len(mnist(smoke=False).train_labels) == 700
+    assert len(mnist(smoke=True).train_labels) == 600
