@@ -36,9 +36,10 @@ def calibrate(
 ) -> float:
     """The smallest x for which ``build(x)`` costs at most epsilon.
 
-    The cost must fall with x, as it does with noise. The value returned was itself evaluated and meets the target; so
-    was one within the tolerance below it, which does not. Where ``build`` refuses x, or no bound is known, x counts as
-    too small. A cost that does not fall makes the value larger than need be, never unsafe.
+    The cost must fall with x, as it does with noise (with integer noise of less than a few steps not everywhere). The
+    value returned was itself evaluated and meets the target; so was one within the tolerance below it, which does not.
+    Where ``build`` refuses x, or no bound is known, x counts as too small. A cost that does not fall makes the value
+    larger than need be, never unsafe.
 
     Guarantee:
         ``epsilon(build(x)) <= epsilon`` for the x returned (``test_calibrate_is_on_the_safe_side``).
