@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one experiment, or all")
     run.add_argument("id", help="an experiment, or all (without the optional ones)")
     run.add_argument("--smoke", action="store_true", help="seconds instead of minutes; numbers are not compared")
-    run.add_argument("--seed", type=int, default=0, help="what all randomness of the run follows from")
+    run.add_argument("--seed", type=_natural, default=0, help="what all randomness of the run follows from")
     run.add_argument(
         "--out", type=Path, help="folder for results and plot; by default the experiment's own, and with --smoke none"
     )
@@ -45,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("reports/paper_repro"), help="folder for report.md and report.html"
     )
     return parser
+
+
+def _natural(text: str) -> int:
+    """A number that every generator takes as its seed."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on.")
+    return int(text)
 
 
 def _list(options: argparse.Namespace, known: dict[str, Experiment]) -> int:
@@ -70,15 +77,16 @@ def _run(options: argparse.Namespace, known: dict[str, Experiment]) -> int:
 def _run_one(experiment: Experiment, options: argparse.Namespace) -> int:
     """Run, print, and keep; what is not installed keeps no other experiment from its run."""
     print(f"{experiment.id}: {experiment.title}", flush=True)
+    folder = options.out / experiment.id if options.out else experiment.folder
+    if options.out:  # before minutes are spent
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         result = results.execute(experiment, smoke=options.smoke, seed=options.seed, progress=_bar())
     except ModuleNotFoundError as error:
         print(f"paper_repro: {experiment.id}: {error}", file=sys.stderr)
         return 2
     _print(experiment, result)
-    folder = options.out / experiment.id if options.out else experiment.folder
     if options.out or not options.smoke:
-        folder.mkdir(parents=True, exist_ok=True)
         results.save(result, folder / "results.json")
         if not plots.draw(experiment, result, folder / "plot.svg"):
             print("no picture: matplotlib is not installed", file=sys.stderr)

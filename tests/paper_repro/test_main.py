@@ -84,11 +84,27 @@ def test_what_is_not_installed_is_one_line_and_keeps_nothing_else_from_its_run(m
     monkeypatch.setattr(gboard.code, "run", lambda cells, **rest: dict(found))
     monkeypatch.setattr(program.plots, "draw", lambda *rest: False)
     assert program.main(["run", "all", "--out", str(tmp_path)]) == 2
-    assert {path.name for path in tmp_path.iterdir()} == {"gboard_production"}
+    assert {path.parent.name for path in tmp_path.glob("*/results.json")} == {"gboard_production"}
     assert capsys.readouterr().err.splitlines() == [
         "paper_repro: accounting_grid: no digits here",
         "no picture: matplotlib is not installed",
     ]
+
+
+def test_a_folder_that_cannot_be_is_told_before_anything_runs(monkeypatch, capsys, tmp_path):
+    grid = experiments()["accounting_grid"]
+    monkeypatch.setattr(grid.code, "run", lambda cells, **rest: pytest.fail("it ran"))
+    (tmp_path / "file").write_text("")
+    assert program.main(["run", "accounting_grid", "--out", str(tmp_path / "file")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+def test_a_seed_is_a_whole_number(capsys, seed):
+    with pytest.raises(SystemExit) as stopped:
+        program.main(["run", "accounting_grid", "--seed", seed])
+    assert stopped.value.code == 2
+    assert "no whole number from 0 on" in capsys.readouterr().err
 
 
 def test_unknown_id_is_one_line(capsys):
