@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _natural(text: str) -> int:
     """A number that every generator takes as its seed."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on.")
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to 2**63 - 1.")
     return int(text)
 
 

@@ -99,12 +99,12 @@ def test_a_folder_that_cannot_be_is_told_before_anything_runs(monkeypatch, capsy
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x", "9223372036854775808"])
 def test_a_seed_is_a_whole_number(capsys, seed):
     with pytest.raises(SystemExit) as stopped:
         program.main(["run", "accounting_grid", "--seed", seed])
     assert stopped.value.code == 2
-    assert "no whole number from 0 on" in capsys.readouterr().err
+    assert "no whole number from 0 to" in capsys.readouterr().err
 
 
 def test_unknown_id_is_one_line(capsys):
