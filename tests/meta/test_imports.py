@@ -20,6 +20,18 @@ def test_import_loads_nothing_heavy(package):
     assert loaded.strip() == "[]"
 
 
+def test_sums_are_imported_when_they_are_asked_for():
+    lines = _run(
+        "import sys, dpkit\n"
+        "print('secagg' in sys.modules)\n"
+        "print(dpkit.private_mean is dpkit.federated.private_mean, dpkit.MeanRelease.__name__)\n"
+        "print('secagg' in sys.modules)\n"
+        "from dpkit import *\n"
+        "print(private_mean is dpkit.private_mean, hasattr(dpkit, 'nothing'))"
+    ).splitlines()
+    assert lines == ["False", "True MeanRelease", "True", "True False"]
+
+
 @pytest.mark.parametrize("package", ["accountants", "secagg", "dpkit"])
 def test_import_stays_under_half_a_second(package):
     # CPU seconds of the import alone, the best of three: another process on the machine must not decide a test
