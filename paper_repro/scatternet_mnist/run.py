@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from accountants import Gaussian, Ledger
 from dpkit import FlatClip, GaussianMechanism
 from dpkit.demo.data import Digits
-from dpkit.demo.model import accuracy
+from dpkit.demo.model import accuracy, build_model
 from dpkit.entropy import Source, seeded
 from paper_repro.results import Ours, Progress
 from paper_repro.scattering import CHANNELS, SIDE, drawings, scattering
@@ -98,13 +98,7 @@ def _statistics(features: Tensor, source: Source, ledger: Ledger) -> tuple[Tenso
 
 def _pixels(digits: Digits, seed: int, meter: Meter, *, smoke: bool) -> tuple[float, Ledger]:
     """Test accuracy in % of the small network with tanh, from pixels, and what was released."""
-
-    def build() -> nn.Module:
-        wide, narrow = nn.Conv2d(1, 16, 8, stride=2, padding=2), nn.Conv2d(16, 32, 4, stride=2)
-        convolutions = wide, nn.Tanh(), nn.MaxPool2d(2, 1), narrow, nn.Tanh(), nn.MaxPool2d(2, 1)
-        return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(512, 32), nn.Tanh(), nn.Linear(32, 10))
-
-    model, tick = seeded_model(build, seed), partial(meter, "pixels")
+    model, tick = build_model(seed), partial(meter, "pixels")
     images, labels = torch.from_numpy(digits.train_images), torch.from_numpy(digits.train_labels)
     ledger = train(model, images, labels, PIXELS, source=seeded(seed), tick=tick, smoke=smoke)
     return 100.0 * accuracy(model, digits.test_images, digits.test_labels), ledger
