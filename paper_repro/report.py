@@ -61,7 +61,7 @@ def as_markdown(runs: Sequence[tuple[Experiment, Result | None]], *, pictures: s
 
 
 def as_html(runs: Sequence[tuple[Experiment, Result | None]]) -> str:
-    """The same as a page that needs nothing else: pictures are in it."""
+    """The same but for the READMEs, as a page that needs nothing else: pictures are in it."""
     body = [_html_table(_SUMMARY, _summary(runs))]
     for experiment, result in runs:
         body.append(f"<h2>{_html(experiment.title)}</h2><p>{_html(experiment.about)}</p>")

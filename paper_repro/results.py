@@ -117,7 +117,7 @@ def current(experiment: Experiment) -> Result | None:
 
 
 def digest(experiment: Experiment) -> str:
-    """What a result is a result of: ids, published numbers and settings, all that ``run()`` can know."""
+    """What a result is a result of: ids, published numbers and settings, all that ``run()`` goes by."""
     cells = [(cell.id, cell.published, cell.settings) for cell in experiment.cells]
     return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()[:16]
 
